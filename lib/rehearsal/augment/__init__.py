@@ -1,0 +1,1 @@
+"""Step 7: logged and synthetic requests to one stream with provenance."""

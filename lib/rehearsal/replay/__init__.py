@@ -1,0 +1,1 @@
+"""Step 2: requests to the outputs of both models."""

@@ -1,0 +1,1 @@
+"""The loop's tables as one self-contained HTML page."""

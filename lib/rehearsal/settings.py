@@ -1,0 +1,464 @@
+"""YAML files to one frozen, typed `Settings`; every fault is listed before Spark starts."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rehearsal.errors import SettingsError
+
+METRICS = ("kl_nats", "js_nats", "psi", "mse", "relative_mse", "kpi_relative_change")
+
+
+def _utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value
+
+
+Instant = Annotated[datetime, AfterValidator(_utc)]
+Positive = Annotated[float, Field(gt=0)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class Strict(BaseModel):
+    """Base of every section: frozen, no unknown keys, no NaN or infinity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Source(Strict):
+    """Where one of the user's own tables is: a catalog `table`, or a `path` with its format."""
+
+    table: Name | None = None
+    path: Name | None = None
+    format: Literal["delta", "parquet"] = "delta"
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "Source":
+        if (self.table is None) == (self.path is None):
+            raise ValueError("give exactly one of 'table' (catalog.schema.name) and 'path'")
+        return self
+
+    @property
+    def label(self) -> str:
+        """The table's name or path, as messages and the quarantine show it."""
+        return self.table or self.path or ""
+
+
+class RequestColumns(Strict):
+    """Which of the user's columns is which, in the request log."""
+
+    request_id: Name
+    user_id: Name
+    request_type: Name
+    requested_at: Name
+    continuous: tuple[Name, ...] = ()
+    categorical: tuple[Name, ...] = ()
+    datetime: tuple[Name, ...] = ()
+    outcome: Name | None = None
+
+    @model_validator(mode="after")
+    def _no_column_twice(self) -> "RequestColumns":
+        payload = [*self.continuous, *self.categorical, *self.datetime]
+        names = [self.request_id, self.user_id, self.request_type, self.requested_at, *payload]
+        _refuse_repeats([*names, self.outcome] if self.outcome else names)
+        keys = ("request_id", "user_id", "request_type", "requested_at")
+        clashing = sorted(set(keys) & set(payload))
+        if clashing:
+            raise ValueError(
+                f"column {', '.join(clashing)} has the name of a key but is mapped as a feature; "
+                "give the models a copy under another name"
+            )
+        return self
+
+    @property
+    def payload(self) -> tuple[str, ...]:
+        """The request's own features, in the order mapped."""
+        return (*self.continuous, *self.categorical, *self.datetime)
+
+
+class UserColumns(Strict):
+    """Which of the user's columns is which, in the profile table."""
+
+    user_id: Name
+    continuous: tuple[Name, ...] = ()
+    categorical: tuple[Name, ...] = ()
+
+    @model_validator(mode="after")
+    def _no_column_twice(self) -> "UserColumns":
+        _refuse_repeats([self.user_id, *self.attributes])
+        return self
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """The profile attributes, in the order mapped."""
+        return (*self.continuous, *self.categorical)
+
+
+def _refuse_repeats(names: Sequence[str]) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"column {', '.join(repeated)} is mapped more than once")
+
+
+class RequestSource(Source):
+    """The request log."""
+
+    columns: RequestColumns
+
+
+class UserSource(Source):
+    """The user profiles."""
+
+    columns: UserColumns
+
+
+class StoredOutput(Strict):
+    """Columns of the request log that already hold a model's output."""
+
+    value: Name | None = None
+    probabilities: dict[str, Name] = Field(
+        default={}, description="class label -> column with its probability"
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> "StoredOutput":
+        if self.value is None and not self.probabilities:
+            raise ValueError("map 'value', 'probabilities' (class: column), or both")
+        return self
+
+
+class ModelSource(Strict):
+    """One of the two models: an MLflow `uri`, or its `stored` outputs in the request log."""
+
+    uri: Name | None = None
+    stored: StoredOutput | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "ModelSource":
+        if (self.uri is None) == (self.stored is None):
+            raise ValueError(
+                "give exactly one of 'uri' (models:/name@alias, runs:/..., a path) and 'stored'"
+            )
+        return self
+
+
+class Models(Strict):
+    """The pair on rehearsal."""
+
+    production: ModelSource
+    experimental: ModelSource
+
+    @model_validator(mode="after")
+    def _same_kind(self) -> "Models":
+        if (self.production.uri is None) != (self.experimental.uri is None):
+            raise ValueError("both models need a 'uri', or both need 'stored' outputs")
+        return self
+
+    @property
+    def stored(self) -> bool:
+        """True when outputs come from the log, so that nothing can be scored afresh."""
+        return self.production.uri is None
+
+
+class Output(Strict):
+    """Where Rehearsal's own tables and report go: a folder `path`, or a catalog `schema`."""
+
+    path: Name | None = None
+    catalog_schema: Name | None = Field(default=None, alias="schema")
+    report: Name = ".rehearsal/report.html"
+    scratch: Name | None = Field(
+        default=None,
+        description="folder all workers reach, for training snapshots; default: beside `path`",
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "Output":
+        if (self.path is None) == (self.catalog_schema is None):
+            raise ValueError("give exactly one of 'path' (a folder) and 'schema' (catalog.schema)")
+        if self.catalog_schema is not None and self.scratch is None:
+            raise ValueError("'schema' needs 'scratch', a folder that all workers reach")
+        return self
+
+    @property
+    def scratch_path(self) -> str:
+        """The folder for files that live no longer than a step."""
+        return self.scratch or f"{self.path}/_scratch"
+
+
+class Production(Strict):
+    """What must never be written to, whatever the rest of the configuration says."""
+
+    schemas: tuple[Name, ...] = ()
+    paths: tuple[Name, ...] = ()
+
+
+class Mlflow(Strict):
+    """Where runs, curves, models and the report are logged."""
+
+    tracking_uri: Name | None = None
+    experiment: Name = "rehearsal"
+    artifacts: Name | None = None
+
+
+class Replay(Strict):
+    """Which requests are replayed: `start` <= requested_at < `end`, UTC."""
+
+    start: Instant
+    end: Instant
+    batch_rows: int = Field(10_000, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Replay":
+        if self.start >= self.end:
+            raise ValueError(f"'start' ({self.start}) must come before 'end' ({self.end})")
+        return self
+
+
+class KMeansSegments(Strict):
+    """k-means over behaviour before the replay; k by silhouette over [k_min, k_max]."""
+
+    method: Literal["kmeans"] = "kmeans"
+    k_min: int = Field(4, ge=2)
+    k_max: int = Field(10, ge=2)
+    history_days: int = Field(365, ge=1)
+    recent_days: int = Field(28, ge=1, description="span of the trend features")
+    min_history_requests: int = Field(1, ge=1, description="fewer: the user is in segment 'cold'")
+    fit_sample_users: int = Field(50_000, ge=100)
+    max_request_types: int = Field(50, ge=1)
+    max_categories: int = Field(20, ge=1)
+    max_iterations: int = Field(40, ge=1)
+    restarts: int = Field(3, ge=1, description="k-means|| starts for the chosen k; best cost kept")
+
+    @model_validator(mode="after")
+    def _range(self) -> "KMeansSegments":
+        if self.k_min > self.k_max:
+            raise ValueError(f"'k_min' ({self.k_min}) is above 'k_max' ({self.k_max})")
+        return self
+
+
+class Thresholds(Strict):
+    """The score from which a significant difference is a breach; null never breaches."""
+
+    kl_nats: Positive | None = 0.05
+    js_nats: Positive | None = None
+    psi: Positive | None = None
+    mse: Positive | None = None
+    relative_mse: Positive | None = None
+    kpi_relative_change: Positive | None = 0.1
+
+
+class Drift(Strict):
+    """How drift is binned, windowed, tested and held against thresholds."""
+
+    window: Literal["day", "week", "month"] = "week"
+    bins: int = Field(10, ge=2, le=100)
+    value_edges: tuple[float, ...] | None = Field(
+        default=None, description="inner bin edges of the value; default: production's quantiles"
+    )
+    bins_version: Name | None = Field(default=None, description="reuse the bins of an earlier run")
+    min_requests: int = Field(200, ge=2)
+    min_users: int = Field(20, ge=1)
+    alpha: float = Field(0.05, gt=0, lt=1)
+    thresholds: Thresholds = Thresholds()
+
+    @model_validator(mode="after")
+    def _edges_rise(self) -> "Drift":
+        edges = self.value_edges
+        if edges is not None and (not edges or list(edges) != sorted(set(edges))):
+            raise ValueError("'value_edges' must rise strictly and hold at least one number")
+        return self
+
+
+class MeanKpi(Strict):
+    """Mean of the model's value."""
+
+    kind: Literal["mean_value"]
+
+
+class ClassRateKpi(Strict):
+    """Share of requests whose most probable class is `label`."""
+
+    kind: Literal["class_rate"]
+    label: str
+
+
+class AccuracyKpi(Strict):
+    """Share of requests whose most probable class equals the logged outcome."""
+
+    kind: Literal["accuracy"]
+
+
+class AbsoluteErrorKpi(Strict):
+    """Mean |value - logged outcome|."""
+
+    kind: Literal["absolute_error"]
+
+
+Kpi = Annotated[
+    MeanKpi | ClassRateKpi | AccuracyKpi | AbsoluteErrorKpi, Field(discriminator="kind")
+]
+
+
+class Generator(Strict):
+    """The conditional VAE of each breaching segment."""
+
+    max_segments: int = Field(20, ge=1)
+    min_rows: int = Field(100, ge=20)
+    max_rows: int = Field(200_000, ge=100)
+    bins: int = Field(32, ge=4, le=256)
+    max_categories: int = Field(100, ge=2)
+    min_count: int = Field(5, ge=1, description="fewer rows per category or bin are pooled")
+    hidden: int = Field(128, ge=8)
+    latent: int = Field(8, ge=1)
+    max_epochs: int = Field(60, ge=1)
+    patience: int = Field(6, ge=1)
+    batch_rows: int = Field(256, ge=8)
+    learning_rate: Positive = 2e-3
+    validation_share: float = Field(0.15, gt=0, lt=0.5)
+
+
+class Augment(Strict):
+    """How many synthetic requests, as a share of the targeted segments' logged requests."""
+
+    synthetic_share: float = Field(0.5, gt=0, le=20)
+    max_synthetic: int = Field(1_000_000, ge=1)
+    max_request_types: int = Field(5, ge=1, description="drifting types per segment")
+
+
+class Effect(Strict):
+    """When two outputs of the same request count as a disagreement."""
+
+    value_tolerance: Positive | None = Field(
+        default=None, description="|experimental - production| beyond it; default: another bin"
+    )
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+
+
+class Spark(Strict):
+    """The session a bare `rehearsal` command builds; clusters bring their own."""
+
+    master: Name = "local[*]"
+    driver_memory: Name = "2g"
+    conf: dict[str, str | int | bool] = {}
+
+
+class Settings(Strict):
+    """One rehearsal."""
+
+    seed: int
+    requests: RequestSource
+    users: UserSource | None = None
+    models: Models
+    output: Output
+    production: Production = Production()
+    mlflow: Mlflow = Mlflow()
+    replay: Replay
+    segments: KMeansSegments = KMeansSegments()
+    drift: Drift = Drift()
+    kpis: dict[Annotated[str, Field(pattern=r"^\w+$")], Kpi] = {}
+    generator: Generator = Generator()
+    augment: Augment = Augment()
+    effect: Effect = Effect()
+    spark: Spark = Spark()
+
+    @model_validator(mode="after")
+    def _names_apart(self) -> "Settings":
+        attributes = self.users.columns.attributes if self.users else ()
+        shared = sorted(set(attributes) & set(self.requests.columns.payload))
+        if shared:
+            raise ValueError(
+                f"column {', '.join(shared)} is mapped in both requests and users; "
+                "models could not tell them apart"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _outcomes_mapped(self) -> "Settings":
+        needing = sorted(
+            name for name, kpi in self.kpis.items() if kpi.kind in ("accuracy", "absolute_error")
+        )
+        if needing and self.requests.columns.outcome is None:
+            raise ValueError(
+                f"kpi {', '.join(needing)} needs requests.columns.outcome, the logged truth"
+            )
+        return self
+
+
+def load_settings(files: Sequence[Path], overrides: Sequence[str] = ()) -> Settings:
+    """Return the settings of `files` merged in order, then `overrides` (`drift.bins=20`).
+
+    Mappings merge key by key, lists replace.
+
+    Raises:
+        SettingsError: a file is missing or no mapping; or any key is unknown, missing or
+            out of range, every fault on its own line.
+    """
+    merged: dict[str, Any] = {}
+    for file in files:
+        merged = _merge(merged, _read_yaml(file))
+    for override in overrides:
+        merged = _merge(merged, _parse_override(override))
+    return parse_settings(merged)
+
+
+def parse_settings(values: Mapping[str, Any]) -> Settings:
+    """Return typed settings of a plain mapping; raises `SettingsError` listing every fault."""
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        lines = [_fault(item) for item in error.errors()]
+        raise SettingsError("\n".join(["the configuration is not usable:", *lines])) from error
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise SettingsError(f"no configuration file {file}; name one with --config FILE")
+    try:
+        values = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{file} is not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"{file} must hold a mapping of sections, got {type(values).__name__}")
+    return values
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        held = merged.get(key)
+        both = isinstance(held, dict) and isinstance(value, dict)
+        merged[key] = _merge(held, value) if both else value
+    return merged
+
+
+def _parse_override(override: str) -> dict[str, Any]:
+    path, separator, text = override.partition("=")
+    if not separator or not all(path.split(".")):
+        raise SettingsError(f"override {override!r} is not of the form drift.min_requests=50")
+    value: Any = yaml.safe_load(text)
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return value
+
+
+def _fault(item: Any) -> str:
+    path = ".".join(str(part) for part in item["loc"]) or "settings"
+    if item["type"] == "extra_forbidden":
+        return f"  {path}: unknown key{_suggestion(item['loc'])}"
+    got = "" if item["type"] in ("missing", "value_error") else f", got {item['input']!r}"
+    return f"  {path}: {item['msg'].removeprefix('Value error, ')}{got}"
+
+
+def _suggestion(loc: Sequence[Any]) -> str:
+    section: Any = Settings
+    for part in loc[:-1]:
+        field = getattr(section, "model_fields", {}).get(part)
+        section = field.annotation if field else None
+    known = [f.alias or name for name, f in getattr(section, "model_fields", {}).items()]
+    near = difflib.get_close_matches(str(loc[-1]), known, n=1)
+    allowed = f"; allowed: {', '.join(sorted(known))}" if known else ""
+    return f"; did you mean {near[0]!r}?" if near else allowed

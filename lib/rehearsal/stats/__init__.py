@@ -1,0 +1,1 @@
+"""Statistics on counts: pure numpy and scipy, no Spark."""

@@ -1,0 +1,24 @@
+"""A table contract: name, columns with meaning, key, and the slice one write replaces."""
+
+from dataclasses import dataclass
+
+from pyspark.sql.types import DataType, StructField, StructType
+
+
+@dataclass(frozen=True)
+class TableContract:
+    """What a table holds; `open` tables carry the user's own columns beside the declared ones."""
+
+    name: str
+    comment: str
+    made_by: str
+    schema: StructType
+    key: tuple[str, ...]
+    slice_by: tuple[str, ...]
+    partition_by: tuple[str, ...] = ()
+    open: bool = False
+
+
+def column(name: str, kind: DataType, comment: str, *, nullable: bool = True) -> StructField:
+    """Return one column whose comment holds its unit, range or meaning."""
+    return StructField(name, kind, nullable, {"comment": comment})

@@ -1,0 +1,426 @@
+"""The contracts of every table Rehearsal writes, in the order of the loop.
+
+No column holds the clock of the machine that wrote it, so that a rerun leaves identical tables;
+Delta's history has the commit times.
+"""
+
+from pyspark.sql.types import (
+    ArrayType,
+    BinaryType,
+    DoubleType,
+    IntegerType,
+    LongType,
+    MapType,
+    StringType,
+    StructField,
+    StructType,
+    TimestampType,
+)
+
+from rehearsal.tables.contract import TableContract, column
+
+S, D, L, N, T = StringType(), DoubleType(), LongType(), IntegerType(), TimestampType()
+
+
+def _struct(**fields: object) -> StructType:
+    return StructType([StructField(name, kind) for name, kind in fields.items()])  # type: ignore[arg-type]
+
+
+RUN = column("run_id", S, "the rehearsal this row belongs to")
+VERSION = column("segmentation_version", S, "the fitted segmentation")
+SEGMENT = column("segment_id", S, "segment; 'cold' for users with no history")
+SEGMENT_OR_ALL = column("segment_id", S, "segment; NULL = all users")
+TYPE = column("request_type", S, "request type")
+WINDOW = [
+    column("window_start", T, "first instant of the window, UTC"),
+    column("window_end", T, "first instant after the window, UTC"),
+]
+GRANULARITY = column("granularity", S, "day, week or month")
+BINS = column("bins_version", S, "the pinned bin edges and class order")
+OUTPUT_NAME = column("output", S, "value, class, or the name of a KPI")
+METRIC = column("metric", S, "kl_nats, js_nats, psi, mse, relative_mse or kpi_relative_change")
+
+QUARANTINE = TableContract(
+    name="quarantine",
+    comment="Rows of the source tables that broke the contract, one per row and step that met it",
+    made_by="every step that reads a source table",
+    schema=StructType(
+        [
+            RUN,
+            column("step", S, "the step that set the row aside"),
+            column("source_table", S, "the table it came from"),
+            column("reason", S, "the rule it broke"),
+            column("row_json", S, "the row as read"),
+        ]
+    ),
+    key=(),
+    slice_by=("run_id", "step"),
+)
+
+USER_FEATURES = TableContract(
+    name="user_features",
+    comment="Behaviour and profile of each user as of the start of the replay",
+    made_by="segment",
+    schema=StructType(
+        [
+            VERSION,
+            column("user_id", S, "user"),
+            column("as_of", T, "only requests before this instant count"),
+            column("n_requests", L, "requests in the history"),
+            column("features", ArrayType(D), "in the order of segmentations.feature_names"),
+        ]
+    ),
+    key=("segmentation_version", "user_id"),
+    slice_by=("segmentation_version",),
+)
+
+SEGMENTATIONS = TableContract(
+    name="segmentations",
+    comment="Fitted segmentations, one row per version",
+    made_by="segment",
+    schema=StructType(
+        [
+            VERSION,
+            RUN,
+            column("method", S, "kmeans"),
+            column("k", N, "segments, without 'cold'"),
+            column("as_of", T, "end of the history it was fitted on"),
+            column("n_users", L, "users assigned"),
+            column("n_fit_users", L, "users in the fitting sample"),
+            column("silhouette", D, "of the chosen k on the fitting sample, -1..1"),
+            column("cost", D, "within-segment sum of squares on the fitting sample"),
+            column(
+                "k_curve", ArrayType(_struct(k=N, silhouette=D, cost=D)), "what each k would give"
+            ),
+            column("feature_names", ArrayType(S), "names of user_features.features"),
+            column("pipeline_path", S, "the fitted Spark ML pipeline"),
+            column("settings_json", S, "the settings it was fitted with"),
+        ]
+    ),
+    key=("segmentation_version",),
+    slice_by=("segmentation_version",),
+)
+
+SEGMENTS = TableContract(
+    name="segments",
+    comment="User to segment, with the time it holds for",
+    made_by="segment",
+    schema=StructType(
+        [
+            VERSION,
+            column("user_id", S, "user"),
+            SEGMENT,
+            column("distance", D, "to the segment's centre, in scaled feature units; NULL if cold"),
+            column("valid_from", T, "first instant of the assignment"),
+            column("valid_to", T, "first instant after it; NULL = still valid"),
+        ]
+    ),
+    key=("segmentation_version", "user_id", "valid_from"),
+    slice_by=("segmentation_version",),
+)
+
+SEGMENT_PROFILES = TableContract(
+    name="segment_profiles",
+    comment="What is most unlike the average in each segment, strongest first",
+    made_by="segment",
+    schema=StructType(
+        [
+            VERSION,
+            SEGMENT,
+            column("segment_name", S, "short name from its strongest features"),
+            column("n_users", L, "users in the segment"),
+            column("user_share", D, "of all users, 0..1"),
+            column("feature", S, "name of the feature"),
+            column("segment_mean", D, "mean over the segment's users"),
+            column("overall_mean", D, "mean over all users"),
+            column("effect_size", D, "difference of means in overall standard deviations"),
+            column("rank", N, "1 = most unlike the average"),
+        ]
+    ),
+    key=("segmentation_version", "segment_id", "feature"),
+    slice_by=("segmentation_version",),
+)
+
+MODEL_OUTPUT = StructType(
+    [StructField("probabilities", ArrayType(D)), StructField("value", D)]
+)
+KPI_PAIR = _struct(production=D, experimental=D)
+
+REPLAYS = TableContract(
+    name="replays",
+    comment="One row per replayed request with the outputs of both models",
+    made_by="replay",
+    schema=StructType(
+        [
+            RUN,
+            column("request_id", S, "request"),
+            column("user_id", S, "user"),
+            TYPE,
+            column("requested_at", T, "when it was logged, or is meant to be, UTC"),
+            column("origin", S, "logged or synthetic"),
+            column("production", MODEL_OUTPUT, "class probabilities in class order, and a value"),
+            column("experimental", MODEL_OUTPUT, "the same of the experimental model"),
+            column("kpis", MapType(S, KPI_PAIR), "KPI of this request under each model"),
+            column("production_model", S, "resolved model, or 'stored'"),
+            column("experimental_model", S, "resolved model, or 'stored'"),
+            column("classes", ArrayType(S), "class order of both probability arrays"),
+        ]
+    ),
+    key=("run_id", "request_id"),
+    slice_by=("run_id", "origin"),
+    partition_by=("run_id", "origin"),
+)
+
+DRIFT_BINS = TableContract(
+    name="drift_bins",
+    comment="Pinned bins: reuse a version to make runs comparable",
+    made_by="score-drift",
+    schema=StructType(
+        [
+            BINS,
+            column("output", S, "value or class"),
+            column("edges", ArrayType(D), "inner edges of the value; outer bins are open"),
+            column("classes", ArrayType(S), "class labels in order"),
+        ]
+    ),
+    key=("bins_version", "output"),
+    slice_by=("bins_version",),
+)
+
+DRIFT_COUNTS = TableContract(
+    name="drift_counts",
+    comment="Counts and sums that add over windows and segments; every score derives from them",
+    made_by="score-drift",
+    schema=StructType(
+        [
+            RUN,
+            VERSION,
+            BINS,
+            SEGMENT,
+            *WINDOW,
+            GRANULARITY,
+            column("kind", S, "joint: both bins; marginal: one bin; moments: sums; size: users"),
+            OUTPUT_NAME,
+            column("request_type", S, "request type; NULL = all (kinds joint and size)"),
+            column("bin_production", N, "bin or class of production; NULL = any; -1 = no output"),
+            column("bin_experimental", N, "bin or class of experimental; likewise"),
+            column("n_requests", L, "requests"),
+            column("n_users", L, "distinct users, kind size only (approximate, rsd 2%)"),
+            column("sum_production", D, "sum of production's values"),
+            column("sum_experimental", D, "sum of experimental's values"),
+            column("sum_production_sq", D, "sum of squares of production's values"),
+            column("sum_difference_sq", D, "sum of squared differences"),
+            column("sum_difference_4", D, "sum of fourth powers of differences"),
+        ]
+    ),
+    key=(
+        "run_id", "segment_id", "window_start", "kind", "output", "request_type",
+        "bin_production", "bin_experimental",
+    ),
+    slice_by=("run_id",),
+)
+
+DRIFT_SCORES = TableContract(
+    name="drift_scores",
+    comment="Drift of the experimental model against production per segment, window and metric",
+    made_by="score-drift",
+    schema=StructType(
+        [
+            RUN,
+            VERSION,
+            SEGMENT_OR_ALL,
+            *WINDOW,
+            GRANULARITY,
+            OUTPUT_NAME,
+            METRIC,
+            column("drift_type", S, "EXPERIMENTAL_VS_PRODUCTION on the same requests"),
+            column("score", D, "raw; NULL when there is too little data"),
+            column("score_bias_corrected", D, "score less its expectation under no drift, >= 0"),
+            column("ci_low", D, "95% interval of the corrected score"),
+            column("ci_high", D, "95% interval of the corrected score"),
+            column("test_statistic", D, "Stuart-Maxwell chi-square, or z"),
+            column("df", N, "degrees of freedom; NULL for z"),
+            column("p_value", D, "of the paired test"),
+            column("q_value", D, "Benjamini-Hochberg over segments and windows"),
+            column("threshold", D, "the score from which it is a breach; NULL = never"),
+            column("n_requests", L, "paired requests counted"),
+            column("n_users", L, "distinct users (approximate, rsd 2%)"),
+            column("status", S, "green, yellow, red or insufficient_data"),
+            column("reason", S, "why it has this status"),
+            BINS,
+        ]
+    ),
+    key=("run_id", "segment_id", "window_start", "output", "metric"),
+    slice_by=("run_id",),
+)
+
+ALERTS = TableContract(
+    name="alerts",
+    comment="Breaches: significant and over the threshold",
+    made_by="score-drift",
+    schema=StructType(
+        [
+            RUN,
+            VERSION,
+            SEGMENT_OR_ALL,
+            column("segment_name", S, "readable name; 'all users' for NULL"),
+            *WINDOW,
+            GRANULARITY,
+            OUTPUT_NAME,
+            METRIC,
+            column("score", D, "bias-corrected score"),
+            column("threshold", D, "the score from which it is a breach"),
+            column("p_value", D, "of the paired test"),
+            column("q_value", D, "Benjamini-Hochberg over segments and windows"),
+            column("n_requests", L, "paired requests counted"),
+            column("message", S, "the breach in one sentence"),
+        ]
+    ),
+    key=("run_id", "segment_id", "window_start", "output", "metric"),
+    slice_by=("run_id",),
+)
+
+DRIFT_CONTRIBUTIONS = TableContract(
+    name="drift_contributions",
+    comment="Signed part of a breaching segment's drift that each request type brings",
+    made_by="attribute-drift",
+    schema=StructType(
+        [
+            RUN,
+            VERSION,
+            SEGMENT,
+            column("output", S, "value, class, or the name of a KPI"),
+            TYPE,
+            column("n_requests", L, "requests of the type in the breaching windows"),
+            column("request_share", D, "of the segment's requests there, 0..1"),
+            column("contribution", D, "part of the test statistic, signed"),
+            column("share", D, "contribution over its sum; shares sum to 1 per segment and output"),
+            column("statistic", D, "what the contributions sum to"),
+            column("rank", N, "1 = drives the drift most"),
+        ]
+    ),
+    key=("run_id", "segment_id", "output", "request_type"),
+    slice_by=("run_id",),
+)
+
+SYNTHESIZERS = TableContract(
+    name="synthesizers",
+    comment="One fitted generator per breaching segment; weights are safetensors bytes",
+    made_by="fit-generators",
+    schema=StructType(
+        [
+            RUN,
+            SEGMENT,
+            column("synthesizer_version", S, "hash of data, settings and segment"),
+            column("status", S, "fitted, failed or insufficient_data"),
+            column("reason", S, "why it is not fitted"),
+            column("n_rows", L, "training rows, validation included"),
+            column("n_epochs", N, "epochs trained"),
+            column("validation_nats", D, "loss of the kept weights, nats per row"),
+            column("kl_nats", D, "latent's KL to its prior, nats per row"),
+            column("device", S, "cuda or cpu"),
+            column(
+                "curves",
+                ArrayType(_struct(epoch=N, train_nats=D, validation_nats=D, kl_nats=D)),
+                "losses per epoch",
+            ),
+            column("codec_json", S, "the reversible encoder: columns, bins, categories"),
+            column("network_json", S, "sizes the network is rebuilt from"),
+            column("weights", BinaryType(), "safetensors"),
+            column("mlflow_run_id", S, "run with curves and the logged model"),
+        ]
+    ),
+    key=("run_id", "segment_id"),
+    slice_by=("run_id",),
+)
+
+PROVENANCE = [
+    column("rehearsal_run_id", S, "the rehearsal this row belongs to"),
+    column("rehearsal_origin", S, "logged or synthetic"),
+    column("rehearsal_synthesizer_version", S, "generator of a synthetic row"),
+    column("rehearsal_segment_id", S, "segment the row was generated for"),
+    column("rehearsal_base_request_type", S, "request type the row was asked to have"),
+    column(
+        "rehearsal_weight", D, "weight under which the stream has the logged mix again; logged = 1"
+    ),
+]
+
+SYNTHETIC_REQUESTS = TableContract(
+    name="synthetic_requests",
+    comment="Generated requests in the user's own columns, with provenance",
+    made_by="synthesize",
+    schema=StructType(PROVENANCE),
+    key=(),
+    slice_by=("rehearsal_run_id",),
+    partition_by=("rehearsal_run_id",),
+    open=True,
+)
+
+FIDELITY = TableContract(
+    name="fidelity",
+    comment="Marginals of logged and synthetic requests side by side, per targeted segment",
+    made_by="synthesize",
+    schema=StructType(
+        [
+            RUN,
+            SEGMENT,
+            column("column_name", S, "column of the request"),
+            column("kind", S, "continuous, categorical or datetime"),
+            column("bin", N, "position of the bin or category"),
+            column("label", S, "range or category"),
+            column("n_logged", L, "logged requests of the targeted types"),
+            column("n_synthetic", L, "synthetic requests"),
+            column("logged_share", D, "0..1, weighted to the request types of the synthetic rows"),
+            column("synthetic_share", D, "0..1"),
+        ]
+    ),
+    key=("run_id", "segment_id", "column_name", "bin"),
+    slice_by=("run_id",),
+)
+
+AUGMENTED_REQUESTS = TableContract(
+    name="augmented_requests",
+    comment="Logged and synthetic requests in the user's own columns, with provenance",
+    made_by="augment",
+    schema=StructType(PROVENANCE),
+    key=(),
+    slice_by=("rehearsal_run_id",),
+    partition_by=("rehearsal_run_id",),
+    open=True,
+)
+
+EFFECTS = TableContract(
+    name="effects",
+    comment="How often the models disagree on the logged and on the augmented stream",
+    made_by="measure-effect",
+    schema=StructType(
+        [
+            RUN,
+            column("scope", S, "all, segment, or cell (segment and request type)"),
+            SEGMENT_OR_ALL,
+            column("request_type", S, "targeted request type; NULL = all"),
+            column("n_baseline", L, "logged requests"),
+            column("n_augmented", L, "logged and synthetic requests"),
+            column("n_users", L, "distinct users"),
+            column("disagreements_baseline", L, "logged requests the models disagree on"),
+            column("disagreements_augmented", L, "of both origins"),
+            column("baseline_per_1000", D, "disagreements per 1,000 logged requests"),
+            column("baseline_ci_low", D, "user-clustered interval"),
+            column("baseline_ci_high", D, "user-clustered interval"),
+            column("augmented_per_1000", D, "disagreements per 1,000 augmented requests"),
+            column("augmented_ci_low", D, "user-clustered interval"),
+            column("augmented_ci_high", D, "user-clustered interval"),
+            column("effect_per_1000", D, "augmented minus baseline"),
+            column("effect_ci_low", D, "user-clustered, the logged part shared by both"),
+            column("effect_ci_high", D, "user-clustered, the logged part shared by both"),
+        ]
+    ),
+    key=("run_id", "scope", "segment_id", "request_type"),
+    slice_by=("run_id",),
+)
+
+ALL = (
+    QUARANTINE, USER_FEATURES, SEGMENTATIONS, SEGMENTS, SEGMENT_PROFILES, REPLAYS, DRIFT_BINS,
+    DRIFT_COUNTS, DRIFT_SCORES, ALERTS, DRIFT_CONTRIBUTIONS, SYNTHESIZERS, SYNTHETIC_REQUESTS,
+    FIDELITY, AUGMENTED_REQUESTS, EFFECTS,
+)

@@ -1,0 +1,231 @@
+"""The user's own tables through the column mapping: rows that keep the contract, and the rest.
+
+Inside Rehearsal a request has the columns `request_id user_id request_type requested_at` (STRING,
+STRING, STRING, TIMESTAMP) and its features under the user's own names: continuous as DOUBLE,
+categorical as STRING, datetime as TIMESTAMP.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    ArrayType,
+    BinaryType,
+    BooleanType,
+    DataType,
+    DateType,
+    DoubleType,
+    MapType,
+    NumericType,
+    StringType,
+    StructType,
+    TimestampNTZType,
+    TimestampType,
+)
+
+from rehearsal.errors import SourceError
+from rehearsal.settings import RequestSource, Settings, Source, StoredOutput, UserSource
+
+REQUEST_KEYS = ("request_id", "user_id", "request_type", "requested_at")
+_REASON, _ROW = "__reason", "__row"
+_NESTED = (ArrayType, MapType, StructType, BinaryType)
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """Rows that keep the contract, and the rest as (source_table, reason, row_json)."""
+
+    rows: DataFrame
+    rejected: DataFrame
+
+
+def open_source(spark: SparkSession, source: Source, section: str) -> DataFrame:
+    """Return the user's table as it is.
+
+    Raises:
+        SourceError: it is not there or not readable.
+    """
+    try:
+        if source.table is not None:
+            return spark.read.table(source.table)
+        rows = spark.read.format(source.format).load(source.path)
+        _ = rows.schema
+    except AnalysisException as error:
+        raise SourceError(
+            f"{section}: cannot read {source.label} as {source.format if source.path else 'a table'}"
+            f": {str(error).splitlines()[0]}"
+        ) from error
+    return rows
+
+
+def check_sources(spark: SparkSession, settings: Settings) -> None:
+    """Raise `SourceError` naming every mapped column that is missing or cannot hold its role."""
+    requests = open_source(spark, settings.requests, "requests")
+    roles = _request_roles(settings)
+    faults = _role_faults(requests.schema, roles, settings.requests.label)
+    if settings.users is not None:
+        users = open_source(spark, settings.users, "users")
+        faults += _role_faults(users.schema, _user_roles(settings.users), settings.users.label)
+    if faults:
+        raise SourceError("\n".join(["the mapped columns do not fit the tables:", *faults]))
+
+
+def read_requests(
+    spark: SparkSession, settings: Settings, start: datetime | None, end: datetime
+) -> Admitted:
+    """Return the requests with `start` <= requested_at < `end`, each request id once.
+
+    Of requests with the same id the earliest stays. Rows without a readable time belong to no
+    range: they are rejected in the range that has a `start`.
+    """
+    source = settings.requests
+    columns = source.columns
+    keys = {name: getattr(columns, name) for name in REQUEST_KEYS}
+    table = open_source(spark, source, "requests")
+    time = _typed(table[_q(columns.requested_at)], TimestampType())
+    in_range = time < F.lit(end)
+    if start is not None:
+        in_range = (in_range & (time >= F.lit(start))) | time.isNull()
+    roles = _request_roles(settings)
+    rows, reasons = _mapped(table.where(in_range), keys, roles)
+    judged = rows.withColumn(_REASON, _first_reason(reasons))
+    order = Window.partitionBy("request_id").orderBy(
+        F.col(_REASON).isNotNull(), "requested_at", F.xxhash64(_ROW)
+    )
+    repeated = (F.row_number().over(order) > 1) & F.col("request_id").isNotNull()
+    judged = judged.withColumn(
+        _REASON,
+        F.coalesce(_REASON, F.when(repeated, F.lit(f"{columns.request_id} is not unique"))),
+    )
+    return _split(judged, source.label)
+
+
+def read_users(spark: SparkSession, source: UserSource) -> Admitted:
+    """Return the profiles, each user id once: `user_id` and attributes under their own names."""
+    table = open_source(spark, source, "users")
+    rows, reasons = _mapped(table, {"user_id": source.columns.user_id}, _user_roles(source))
+    judged = rows.withColumn(_REASON, _first_reason(reasons))
+    order = Window.partitionBy("user_id").orderBy(F.col(_REASON).isNotNull(), F.xxhash64(_ROW))
+    repeated = (F.row_number().over(order) > 1) & F.col("user_id").isNotNull()
+    judged = judged.withColumn(
+        _REASON,
+        F.coalesce(_REASON, F.when(repeated, F.lit(f"{source.columns.user_id} is not unique"))),
+    )
+    return _split(judged, source.label)
+
+
+def outcome_kind(schema: StructType, column: str) -> str:
+    """Return how an outcome column is read: continuous when numeric, else categorical."""
+    numeric = column in schema.names and isinstance(schema[column].dataType, NumericType)
+    return "continuous" if numeric else "categorical"
+
+
+def _request_roles(settings: Settings) -> dict[str, str]:
+    columns = settings.requests.columns
+    roles = {columns.requested_at: "datetime"}
+    roles |= {name: "categorical" for name in (columns.request_id, columns.user_id)}
+    roles[columns.request_type] = "categorical"
+    roles |= dict.fromkeys(columns.continuous, "continuous")
+    roles |= dict.fromkeys(columns.categorical, "categorical")
+    roles |= dict.fromkeys(columns.datetime, "datetime")
+    if columns.outcome is not None:
+        roles[columns.outcome] = "outcome"
+    for model in (settings.models.production, settings.models.experimental):
+        if model.stored is not None:
+            roles |= dict.fromkeys(_stored_columns(model.stored), "continuous")
+    return roles
+
+
+def _stored_columns(stored: StoredOutput) -> list[str]:
+    value = [stored.value] if stored.value is not None else []
+    return [*value, *stored.probabilities.values()]
+
+
+def _user_roles(source: UserSource) -> dict[str, str]:
+    columns = source.columns
+    roles = {columns.user_id: "categorical"}
+    roles |= dict.fromkeys(columns.continuous, "continuous")
+    return roles | dict.fromkeys(columns.categorical, "categorical")
+
+
+def _role_faults(schema: StructType, roles: Mapping[str, str], label: str) -> list[str]:
+    faults = []
+    for name, role in roles.items():
+        if name not in schema.names:
+            have = ", ".join(sorted(schema.names))
+            faults.append(f"  {label}: no column {name!r} ({role}); the table has {have}")
+        elif not _can_hold(schema[name].dataType, role):
+            kind = schema[name].dataType.simpleString()
+            faults.append(f"  {label}: column {name!r} is {kind}, which cannot be {role}")
+    return faults
+
+
+def _can_hold(kind: DataType, role: str) -> bool:
+    if isinstance(kind, _NESTED):
+        return False
+    if role == "continuous":
+        return isinstance(kind, NumericType | StringType | BooleanType)
+    if role == "datetime":
+        return isinstance(kind, TimestampType | TimestampNTZType | DateType | StringType)
+    return True
+
+
+_ROLE_TYPES: dict[str, DataType] = {
+    "continuous": DoubleType(),
+    "categorical": StringType(),
+    "datetime": TimestampType(),
+}
+
+
+def _mapped(
+    table: DataFrame, keys: Mapping[str, str], roles: Mapping[str, str]
+) -> tuple[DataFrame, list[tuple[Column, str]]]:
+    """Return typed columns under canonical names, and each rule with what breaking it is called."""
+    taken = set(keys.values())
+    picked: list[Column] = []
+    reasons: list[tuple[Column, str]] = []
+    for name, source in keys.items():
+        kind = TimestampType() if name == "requested_at" else StringType()
+        typed = _typed(table[_q(source)], kind)
+        picked.append(typed.alias(name))
+        what = "is null or not a timestamp" if name == "requested_at" else "is null"
+        reasons.append((F.col(_q(name)).isNull(), f"{source} {what}"))
+    for name, role in roles.items():
+        if name in taken:
+            continue
+        kind = _ROLE_TYPES[outcome_kind(table.schema, name) if role == "outcome" else role]
+        picked.append(_typed(table[_q(name)], kind).alias(name))
+        if not isinstance(kind, StringType):
+            raw = F.col(_ROW)[name]
+            bad = raw.isNotNull() & raw.try_cast(kind).isNull()
+            reasons.append((bad, f"{name} is not a {'number' if role != 'datetime' else 'time'}"))
+    everything = F.struct(*(table[_q(name)] for name in table.columns)).alias(_ROW)
+    return table.select(*picked, everything), reasons
+
+
+def _typed(column: Column, kind: DataType) -> Column:
+    # NaN means missing, as it does in pandas.
+    typed = column.try_cast(kind)
+    return F.nanvl(typed, F.lit(None).cast(kind)) if isinstance(kind, DoubleType) else typed
+
+
+def _first_reason(reasons: Iterable[tuple[Column, str]]) -> Column:
+    return F.coalesce(*(F.when(broken, F.lit(text)) for broken, text in reasons))
+
+
+def _split(judged: DataFrame, label: str) -> Admitted:
+    good = judged.where(F.col(_REASON).isNull()).drop(_REASON, _ROW)
+    bad = judged.where(F.col(_REASON).isNotNull()).select(
+        F.lit(label).alias("source_table"),
+        F.col(_REASON).alias("reason"),
+        F.to_json(_ROW).alias("row_json"),
+    )
+    return Admitted(good, bad)
+
+
+def _q(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"

@@ -1,0 +1,137 @@
+"""Where Rehearsal's own tables live, and the only reads and writes of them."""
+
+import json
+from dataclasses import dataclass
+from functools import reduce
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from rehearsal.errors import ContractError
+from rehearsal.settings import Settings
+from rehearsal.tables.contract import TableContract
+from rehearsal.tables.guard import refuse_production
+
+
+@dataclass(frozen=True)
+class Store:
+    """Reads slices of the tables and replaces them whole; nothing else writes."""
+
+    spark: SparkSession
+    settings: Settings
+
+    def reference(self, contract: TableContract) -> str:
+        """Return the table as SQL names it: `` delta.`/path/name` `` or catalog.schema.name."""
+        output = self.settings.output
+        if output.path is not None:
+            return f"delta.{_quoted(f'{output.path}/{contract.name}')}"
+        schema = ".".join(_quoted(part) for part in str(output.catalog_schema).split("."))
+        return f"{schema}.{_quoted(contract.name)}"
+
+    def exists(self, contract: TableContract) -> bool:
+        """Return whether the table has been made yet."""
+        try:
+            _ = self.spark.read.table(self.reference(contract)).schema
+        except AnalysisException as error:
+            if _is_missing(error):
+                return False
+            raise
+        return True
+
+    def read(self, contract: TableContract, **slice_values: str) -> DataFrame:
+        """Return the rows of one slice.
+
+        Raises:
+            ContractError: the table is not there yet; the message names the step that makes it.
+        """
+        if not self.exists(contract):
+            raise ContractError(
+                f"no table {contract.name} in {self.location}; "
+                f"`rehearsal {contract.made_by}` makes it"
+            )
+        rows = self.spark.read.table(self.reference(contract))
+        return rows.where(_slice_condition(slice_values)) if slice_values else rows
+
+    def replace(self, contract: TableContract, rows: DataFrame, **slice_values: str) -> None:
+        """Replace one slice by `rows`, atomically; the same call again leaves the same table.
+
+        Raises:
+            ContractError: columns or slice differ from the contract.
+            ProductionGuardError: the table lies where the configuration says production is.
+        """
+        refuse_production(self.settings)
+        if tuple(slice_values) != contract.slice_by:
+            raise ContractError(
+                f"{contract.name} is replaced by ({', '.join(contract.slice_by)}), "
+                f"got ({', '.join(slice_values)})"
+            )
+        fitted = self._fit(contract, rows)
+        self._ensure(contract, fitted.schema)
+        metadata = json.dumps({"slice": slice_values})
+        writer = fitted.writeTo(self.reference(contract)).option("userMetadata", metadata)
+        if contract.open:
+            writer = writer.option("mergeSchema", "true")
+        writer.overwrite(_slice_condition(slice_values))
+
+    @property
+    def location(self) -> str:
+        """The folder or schema, as messages show it."""
+        return str(self.settings.output.path or self.settings.output.catalog_schema)
+
+    def _ensure(self, contract: TableContract, schema: StructType) -> None:
+        if self.exists(contract):
+            return
+        columns = ", ".join(_ddl(schema, name) for name in schema.names)
+        partition = ", ".join(_quoted(name) for name in contract.partition_by)
+        self.spark.sql(
+            f"CREATE TABLE IF NOT EXISTS {self.reference(contract)} ({columns}) USING DELTA"
+            + (f" PARTITIONED BY ({partition})" if partition else "")
+            + f" COMMENT {_literal(contract.comment)}"
+            + (_COLUMN_MAPPING if any(set(n) & set(" ,;{}()\n\t=") for n in schema.names) else "")
+        )
+
+    def _fit(self, contract: TableContract, rows: DataFrame) -> DataFrame:
+        declared = {field.name: field for field in contract.schema}
+        missing = sorted(set(declared) - set(rows.columns))
+        extra = sorted(set(rows.columns) - set(declared)) if not contract.open else []
+        if missing or extra:
+            raise ContractError(
+                f"rows for {contract.name} do not fit: missing {missing}, not declared {extra}"
+            )
+        fixed = [
+            rows[_quoted(name)].cast(field.dataType).alias(name, metadata=field.metadata)
+            for name, field in declared.items()
+        ]
+        own = [rows[_quoted(name)] for name in rows.columns if name not in declared]
+        return rows.select(*own, *fixed)
+
+
+_COLUMN_MAPPING = " TBLPROPERTIES ('delta.columnMapping.mode' = 'name')"
+
+
+def _slice_condition(values: dict[str, str]) -> Column:
+    terms = [F.col(_quoted(name)) == F.lit(value) for name, value in values.items()]
+    return reduce(Column.__and__, terms)
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _ddl(schema: StructType, name: str) -> str:
+    field = schema[name]
+    comment = field.metadata.get("comment", "")
+    return f"{_quoted(name)} {field.dataType.simpleString()} COMMENT {_literal(comment)}"
+
+
+def _is_missing(error: AnalysisException) -> bool:
+    condition = error.getCondition() or ""
+    return condition.startswith(
+        ("TABLE_OR_VIEW_NOT_FOUND", "DELTA_MISSING_DELTA_TABLE", "PATH_NOT_FOUND", "DELTA_TABLE_NOT_FOUND")
+    )

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rehearsal.errors import ModelError
 from rehearsal.settings import Mlflow, Settings
 
 
@@ -45,6 +46,44 @@ def tracked_run(settings: Settings, run_id: str, step: str, segment_id: str = ""
     known = {"run_id": found[0].info.run_id} if found else {"run_name": name, "tags": tags}
     with mlflow.start_run(**known):
         yield mlflow
+
+
+def fetch_model(
+    name: str, uri: str, settings: Mlflow, scratch: Path
+) -> tuple[str, Path, dict[str, str] | None]:
+    """Return (resolved reference, local folder, signature's columns and types or None).
+
+    An alias is resolved to its version, so that tables say which model it was on the day.
+
+    Raises:
+        ModelError: no such model, or its folder holds none.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import Model
+
+    mlflow = connect(settings)
+    try:
+        reference = _pin_alias(mlflow, uri)
+        folder = Path(mlflow.artifacts.download_artifacts(reference, dst_path=str(scratch)))
+        logged = Model.load(str(folder))
+    except (MlflowException, OSError) as error:
+        raise ModelError(
+            f"models.{name}.uri: cannot load {uri} from {mlflow.get_tracking_uri()}: {error}"
+        ) from error
+    signature = logged.get_input_schema()
+    if signature is None or not signature.has_input_names():
+        return reference, folder, None
+    kinds = {column.name: getattr(column.type, "name", "") for column in signature.inputs}
+    return reference, folder, kinds
+
+
+def _pin_alias(mlflow: Any, uri: str) -> str:
+    scheme, _, rest = uri.partition("models:/")
+    if scheme or "@" not in rest:
+        return uri
+    registered, _, alias = rest.rpartition("@")
+    version = mlflow.MlflowClient().get_model_version_by_alias(registered, alias)
+    return f"models:/{registered}/{version.version}"
 
 
 def log_run(

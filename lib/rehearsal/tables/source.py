@@ -75,23 +75,31 @@ def check_sources(spark: SparkSession, settings: Settings) -> None:
 
 
 def read_requests(
-    spark: SparkSession, settings: Settings, start: datetime | None, end: datetime
+    spark: SparkSession, settings: Settings, start: datetime, end: datetime, *, timeless: bool
 ) -> Admitted:
     """Return the requests with `start` <= requested_at < `end`, each request id once.
 
     Of requests with the same id the earliest stays. Rows without a readable time belong to no
-    range: they are rejected in the range that has a `start`.
+    range; `timeless` says whether this reader rejects them, so that they are counted once.
     """
-    source = settings.requests
-    columns = source.columns
+    table = open_source(spark, settings.requests, "requests")
+    time = _typed(table[_q(settings.requests.columns.requested_at)], TimestampType())
+    in_range = (time >= F.lit(start)) & (time < F.lit(end))
+    if timeless:
+        in_range = in_range | time.isNull()
+    return admit_requests(table.where(in_range), settings, settings.requests.label)
+
+
+def admit_requests(
+    table: DataFrame, settings: Settings, label: str, *, original: bool = False
+) -> Admitted:
+    """Split a table in the user's own columns into requests and rejected rows.
+
+    `original` keeps the row as it was, in the struct column `original`.
+    """
+    columns = settings.requests.columns
     keys = {name: getattr(columns, name) for name in REQUEST_KEYS}
-    table = open_source(spark, source, "requests")
-    time = _typed(table[_q(columns.requested_at)], TimestampType())
-    in_range = time < F.lit(end)
-    if start is not None:
-        in_range = (in_range & (time >= F.lit(start))) | time.isNull()
-    roles = _request_roles(settings)
-    rows, reasons = _mapped(table.where(in_range), keys, roles)
+    rows, reasons = _mapped(table, keys, _request_roles(settings))
     judged = rows.withColumn(_REASON, _first_reason(reasons))
     order = Window.partitionBy("request_id").orderBy(
         F.col(_REASON).isNotNull(), "requested_at", F.xxhash64(_ROW)
@@ -101,7 +109,7 @@ def read_requests(
         _REASON,
         F.coalesce(_REASON, F.when(repeated, F.lit(f"{columns.request_id} is not unique"))),
     )
-    return _split(judged, source.label)
+    return _split(judged, label, original=original)
 
 
 def read_users(spark: SparkSession, source: UserSource) -> Admitted:
@@ -217,8 +225,9 @@ def _first_reason(reasons: Iterable[tuple[Column, str]]) -> Column:
     return F.coalesce(*(F.when(broken, F.lit(text)) for broken, text in reasons))
 
 
-def _split(judged: DataFrame, label: str) -> Admitted:
-    good = judged.where(F.col(_REASON).isNull()).drop(_REASON, _ROW)
+def _split(judged: DataFrame, label: str, *, original: bool = False) -> Admitted:
+    good = judged.where(F.col(_REASON).isNull()).withColumn("original", F.col(_ROW))
+    good = good.drop(_REASON, _ROW, *([] if original else ["original"]))
     bad = judged.where(F.col(_REASON).isNotNull()).select(
         F.lit(label).alias("source_table"),
         F.col(_REASON).alias("reason"),

@@ -57,6 +57,8 @@ class Store:
     def replace(self, contract: TableContract, rows: DataFrame, **slice_values: str) -> None:
         """Replace one slice by `rows`, atomically; the same call again leaves the same table.
 
+        The slice's own columns need not be in `rows`: they hold the slice's values.
+
         Raises:
             ContractError: columns or slice differ from the contract.
             ProductionGuardError: the table lies where the configuration says production is.
@@ -67,13 +69,18 @@ class Store:
                 f"{contract.name} is replaced by ({', '.join(contract.slice_by)}), "
                 f"got ({', '.join(slice_values)})"
             )
-        fitted = self._fit(contract, rows)
+        keyed = rows.withColumns({name: F.lit(value) for name, value in slice_values.items()})
+        fitted = self._fit(contract, keyed)
         self._ensure(contract, fitted.schema)
         metadata = json.dumps({"slice": slice_values})
         writer = fitted.writeTo(self.reference(contract)).option("userMetadata", metadata)
         if contract.open:
             writer = writer.option("mergeSchema", "true")
         writer.overwrite(_slice_condition(slice_values))
+
+    def folder(self, *parts: str) -> str:
+        """Return a folder beside the tables for files a table row points to."""
+        return "/".join([str(self.settings.output.path or self.settings.output.scratch), *parts])
 
     @property
     def location(self) -> str:

@@ -1,15 +1,19 @@
-"""One Spark session for all tests, tuned for many tiny jobs on two cores."""
+"""One Spark session for all tests, tuned for many tiny jobs on two cores, and a tiny world."""
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
+from rehearsal.configure import parse_settings
+from rehearsal.runtime import Job
 from rehearsal.session import get_session
-from rehearsal.settings import Spark
+from rehearsal.settings import Mlflow, Settings, Spark
 
 os.environ["TZ"] = "UTC"
 time.tzset()
@@ -31,9 +35,131 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     session.stop()
 
 
+@pytest.fixture(scope="session")
+def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its migrations done, which takes seconds, to be copied."""
+    from mlflow.tracking._tracking_service.utils import _get_store
+
+    file = tmp_path_factory.mktemp("mlflow") / "template.db"
+    _get_store(f"sqlite:///{file}", str(file.parent / "artifacts"))
+    return file
+
+
+@pytest.fixture(scope="session")
+def world(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two source tables under names of their own: 300 users, a young and an old half.
+
+    The young mostly search at night and the old mostly browse in the morning; 8 weeks of history,
+    then 4 weeks of replay, each user 2 requests a week.
+    """
+    folder = tmp_path_factory.mktemp("world")
+    users = world_users(spark, 300)
+    users.write.format("delta").save(str(folder / "people"))
+    world_requests(spark, 300).write.format("delta").save(str(folder / "calls"))
+    return folder
+
+
+def world_users(spark: SparkSession, n: int) -> DataFrame:
+    young = F.col("id") % 2 == 0
+    return spark.range(n, numPartitions=2).select(
+        F.col("id").alias("customer"),
+        F.when(young, 20 + F.col("id") % 7).otherwise(55 + F.col("id") % 9).alias("age"),
+        F.when(F.col("id") % 3 == 0, "PL").otherwise("PT").alias("country"),
+    )
+
+
+def world_requests(spark: SparkSession, n: int) -> DataFrame:
+    weeks, per_week = 12, 2
+    ids = spark.range(n * weeks * per_week, numPartitions=2)
+    customer, turn = F.col("id") % n, F.floor(F.col("id") / n)
+    young = customer % 2 == 0
+    draw = F.pmod(F.xxhash64("id"), F.lit(1000)) / 1000
+    often = F.when(young, "search").otherwise("browse")
+    seldom = F.when(young, "browse").otherwise("search")
+    hours = F.floor(turn / per_week) * 168 + turn % per_week * 48 + F.when(young, 2).otherwise(9)
+    start = F.lit("2026-01-05").cast("timestamp")
+    return ids.select(
+        F.concat(F.lit("c"), "id").alias("call"),
+        customer.alias("customer"),
+        F.when(draw < 0.6, often).when(draw < 0.85, seldom).otherwise("buy").alias("kind"),
+        (start + F.make_dt_interval(hours=hours.cast("int"))).alias("called_at"),
+        (F.pmod(F.xxhash64("id", F.lit(1)), F.lit(10_000)) / 1000).alias("amount"),
+        F.when(F.pmod(F.xxhash64("id", F.lit(2)), F.lit(3)) == 0, "app")
+        .when(F.pmod(F.xxhash64("id", F.lit(2)), F.lit(3)) == 1, "web")
+        .alias("channel"),
+    )
+
+
+MakeSettings = Callable[..., Settings]
+
+
+@pytest.fixture
+def make_settings(world: Path, tmp_path: Path, mlflow_template: Path) -> MakeSettings:
+    """Return settings over the tiny world, with sections overridden by keyword."""
+
+    def make(**sections: Any) -> Settings:
+        return parse_settings(world_config(world, tmp_path, mlflow_template) | sections)
+
+    return make
+
+
+def world_config(world: Path, folder: Path, template: Path) -> dict[str, Any]:
+    store = folder / "mlflow.db"
+    if not store.exists():
+        store.write_bytes(template.read_bytes())
+    tracking = Mlflow(tracking_uri=f"sqlite:///{store}", artifacts=str(folder / "artifacts"))
+    return {
+        "seed": 11,
+        "requests": {
+            "path": str(world / "calls"),
+            "columns": {
+                "request_id": "call", "user_id": "customer", "request_type": "kind",
+                "requested_at": "called_at", "continuous": ["amount"], "categorical": ["channel"],
+            },
+        },
+        "users": {
+            "path": str(world / "people"),
+            "columns": {"user_id": "customer", "continuous": ["age"], "categorical": ["country"]},
+        },
+        "models": {
+            "production": {"uri": str(log_linear(folder, "production", shift=0.0))},
+            "experimental": {"uri": str(log_linear(folder, "experimental", shift=1.5))},
+        },
+        "output": {"path": str(folder / "warehouse"), "report": str(folder / "report.html")},
+        "mlflow": tracking.model_dump(),
+        "replay": {"start": "2026-03-02", "end": "2026-03-30"},
+        "segments": {"k_min": 2, "k_max": 4},
+        "drift": {"min_requests": 50, "min_users": 10, "bins": 5},
+        "kpis": {"yes_rate": {"kind": "class_rate", "label": "yes"}},
+        "generator": {"max_epochs": 3, "hidden": 16, "latent": 2, "min_rows": 50},
+    }  # fmt: skip
+
+
+def log_linear(folder: Path, name: str, **config: Any) -> Path:
+    """Save tests/models/linear.py as an MLflow model with this configuration; return its folder."""
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    path = folder / "models" / name
+    if not path.exists():
+        inputs = [("double", "amount"), ("long", "age"), ("string", "kind")]
+        signature = ModelSignature(Schema([ColSpec(kind, column) for kind, column in inputs]))
+        code = Path(__file__).parent / "models" / "linear.py"
+        mlflow.pyfunc.save_model(
+            str(path), python_model=str(code), model_config=config, signature=signature,
+            pip_requirements=[],
+        )  # fmt: skip
+    return path
+
+
+@pytest.fixture
+def job(spark: SparkSession, make_settings: MakeSettings) -> Job:
+    """A run over the tiny world with its own warehouse."""
+    return Job(spark, make_settings(), "r1")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "spark" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.spark)
-        if Path(item.path).parent.name == "unit" and "spark" in getattr(item, "fixturenames", ()):
-            raise pytest.UsageError(f"{item.nodeid} is in tests/unit but needs Spark")

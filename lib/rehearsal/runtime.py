@@ -16,9 +16,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 
+from rehearsal.configure import load_settings
 from rehearsal.errors import RehearsalError, SettingsError
 from rehearsal.session import get_session
-from rehearsal.settings import Settings, load_settings
+from rehearsal.settings import Settings
 from rehearsal.tables.guard import refuse_production
 from rehearsal.tables.schemas import QUARANTINE
 from rehearsal.tables.source import check_sources
@@ -52,7 +53,7 @@ class Job:
         return self.run_id
 
     def set_aside(self, step: str, rejected: Sequence[DataFrame]) -> int:
-        """Write rejected rows (source_table, reason, row_json) to the quarantine; return how many."""
+        """Quarantine rejected rows (source_table, reason, row_json); return how many."""
         together = rejected[0]
         for more in rejected[1:]:
             together = together.unionByName(more)
@@ -114,6 +115,7 @@ def start(settings: Settings, run_id: str, body: Callable[[Job, Console], None])
         spark = get_session(settings.spark)
         # Windows are UTC whatever the cluster's default zone.
         spark.conf.set("spark.sql.session.timeZone", "UTC")
+        spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", settings.replay.batch_rows)
         job = Job(spark, settings, run_id)
         check_sources(spark, settings)
         body(job, console)
@@ -130,7 +132,9 @@ def run_main(command: click.Command, argv: Sequence[str] | None = None) -> None:
         error.show()
         raise SystemExit(error.exit_code) from error
     except RehearsalError as error:
-        make_console(stderr=True).print(f"[bold red]error:[/] {_plain(str(error))}", highlight=False)
+        make_console(stderr=True).print(
+            f"[bold red]error:[/] {_plain(str(error))}", highlight=False
+        )
         raise SystemExit(1) from error
     except (click.Abort, KeyboardInterrupt) as error:
         make_console(stderr=True).print("[bold red]stopped[/]")

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from rehearsal.errors import MachineError
 from rehearsal.settings import Spark
 
-_SCALA = "2.13"
+_SCALA, _OLDEST_JAVA = "2.13", 17
 _LOCAL = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -64,13 +64,15 @@ def check_java() -> None:
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=f"{home}/bin" if home else None)
     if java is None:
-        raise MachineError("Java 17 is missing; install it: sudo apt-get install openjdk-17-jre-headless")
+        raise MachineError(
+            "Java 17 is missing; install it: sudo apt-get install openjdk-17-jre-headless"
+        )
     shown = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
     quoted = shown.split('"')[1] if '"' in shown else "unknown"
     major = quoted.split(".")[0]
-    if not major.isdigit() or int(major) < 17:
+    if not major.isdigit() or int(major) < _OLDEST_JAVA:
         raise MachineError(
-            f"Java {quoted} ({java}) is too old, Spark 4 needs 17 or newer; "
+            f"Java {quoted} ({java}) is too old, Spark 4 needs {_OLDEST_JAVA} or newer; "
             "install it: sudo apt-get install openjdk-17-jre-headless"
         )
 

@@ -1,21 +1,16 @@
-"""YAML files to one frozen, typed `Settings`; every fault is listed before Spark starts."""
+"""The configuration as frozen, typed values: what each key means and may hold."""
 
-import difflib
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from rehearsal.errors import SettingsError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 METRICS = ("kl_nats", "js_nats", "psi", "mse", "relative_mse", "kpi_relative_change")
 
 
 def _utc(value: datetime) -> datetime:
-    return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
 
 
 Instant = Annotated[datetime, AfterValidator(_utc)]
@@ -386,79 +381,3 @@ class Settings(Strict):
                 f"kpi {', '.join(needing)} needs requests.columns.outcome, the logged truth"
             )
         return self
-
-
-def load_settings(files: Sequence[Path], overrides: Sequence[str] = ()) -> Settings:
-    """Return the settings of `files` merged in order, then `overrides` (`drift.bins=20`).
-
-    Mappings merge key by key, lists replace.
-
-    Raises:
-        SettingsError: a file is missing or no mapping; or any key is unknown, missing or
-            out of range, every fault on its own line.
-    """
-    merged: dict[str, Any] = {}
-    for file in files:
-        merged = _merge(merged, _read_yaml(file))
-    for override in overrides:
-        merged = _merge(merged, _parse_override(override))
-    return parse_settings(merged)
-
-
-def parse_settings(values: Mapping[str, Any]) -> Settings:
-    """Return typed settings of a plain mapping; raises `SettingsError` listing every fault."""
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        lines = [_fault(item) for item in error.errors()]
-        raise SettingsError("\n".join(["the configuration is not usable:", *lines])) from error
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise SettingsError(f"no configuration file {file}; name one with --config FILE")
-    try:
-        values = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{file} is not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise SettingsError(f"{file} must hold a mapping of sections, got {type(values).__name__}")
-    return values
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        held = merged.get(key)
-        both = isinstance(held, dict) and isinstance(value, dict)
-        merged[key] = _merge(held, value) if both else value
-    return merged
-
-
-def _parse_override(override: str) -> dict[str, Any]:
-    path, separator, text = override.partition("=")
-    if not separator or not all(path.split(".")):
-        raise SettingsError(f"override {override!r} is not of the form drift.min_requests=50")
-    value: Any = yaml.safe_load(text)
-    for key in reversed(path.split(".")):
-        value = {key: value}
-    return value
-
-
-def _fault(item: Any) -> str:
-    path = ".".join(str(part) for part in item["loc"]) or "settings"
-    if item["type"] == "extra_forbidden":
-        return f"  {path}: unknown key{_suggestion(item['loc'])}"
-    got = "" if item["type"] in ("missing", "value_error") else f", got {item['input']!r}"
-    return f"  {path}: {item['msg'].removeprefix('Value error, ')}{got}"
-
-
-def _suggestion(loc: Sequence[Any]) -> str:
-    section: Any = Settings
-    for part in loc[:-1]:
-        field = getattr(section, "model_fields", {}).get(part)
-        section = field.annotation if field else None
-    known = [f.alias or name for name, f in getattr(section, "model_fields", {}).items()]
-    near = difflib.get_close_matches(str(loc[-1]), known, n=1)
-    allowed = f"; allowed: {', '.join(sorted(known))}" if known else ""
-    return f"; did you mean {near[0]!r}?" if near else allowed

@@ -65,7 +65,7 @@ def fetch_model(
     try:
         reference = _pin_alias(mlflow, uri)
         folder = Path(mlflow.artifacts.download_artifacts(reference, dst_path=str(scratch)))
-        logged = Model.load(str(folder))
+        logged: Any = Model.load(str(folder))
     except (MlflowException, OSError) as error:
         raise ModelError(
             f"models.{name}.uri: cannot load {uri} from {mlflow.get_tracking_uri()}: {error}"

@@ -15,7 +15,6 @@ from rehearsal.sums import stable_sum
 
 COLD = "cold"
 _CELL = ("segment_id", "window_start", "request_type")
-_USERS_RSD = 0.02
 _SUMS = (
     "sum_production", "sum_experimental", "sum_production_sq", "sum_difference_sq",
     "sum_difference_4",
@@ -38,7 +37,7 @@ def drift_counts(
     counted = _cells_to_rows(_cells(placed, bins, kpis), bins, kpis)
     size = placed.groupBy("segment_id", "window_start").agg(
         F.count("*").alias("n_requests"),
-        F.approx_count_distinct("user_id", _USERS_RSD).alias("n_users"),
+        F.count_distinct("user_id").alias("n_users"),
     )
     size = size.withColumns({"kind": F.lit("size"), "output": F.lit("all")})
     step = {"day": F.make_dt_interval(days=F.lit(1)), "week": F.make_dt_interval(days=F.lit(7))}

@@ -33,7 +33,9 @@ def read_outputs(returned: Any, n: int, classes: tuple[str, ...] | None, name: s
     """
     labels, table = _as_table(returned, classes, name)
     if len(table) != n:
-        raise ModelError(f"{name} returned {len(table)} rows for {n} requests; it must return one each")
+        raise ModelError(
+            f"{name} returned {len(table)} rows for {n} requests; it must return one each"
+        )
     value = table[:, labels.index("value")] if "value" in labels else None
     kept = [i for i, label in enumerate(labels) if label != "value"]
     if not kept:
@@ -102,7 +104,8 @@ def _as_table(
 def _class_labels(raw: np.ndarray, classes: tuple[str, ...] | None, name: str) -> list[str]:
     if raw.ndim != 2:  # noqa: PLR2004
         raise ModelError(
-            f"{name} returned an array of shape {raw.shape}; return (requests,) or (requests, classes)"
+            f"{name} returned an array of shape {raw.shape}; "
+            "return (requests,) or (requests, classes)"
         )
     if classes is not None and len(classes) != raw.shape[1]:
         raise ModelError(

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import pandas_udf
 
 from rehearsal.errors import ModelError
 from rehearsal.replay.model import PackedModel
@@ -62,7 +63,7 @@ def score_pair(requests: DataFrame, pair: Pair) -> DataFrame:
     Only the models' inputs pass through Python; each worker loads each model once.
     """
     columns = _inputs(pair.production, pair.experimental)
-    scorer = F.pandas_udf(_scorer(pair), _SCORED)  # type: ignore[call-overload]
+    scorer = pandas_udf(_scorer(pair), _SCORED)  # type: ignore[call-overload]
     scored = requests.withColumn("scored", scorer(F.struct(*columns)))
     return scored.select(
         *requests.columns,
@@ -92,9 +93,7 @@ def _scorer(pair: Pair) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFr
     def score(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:
             first, second = pair.production.predict(batch), pair.experimental.predict(batch)
-            wrong = zip(
-                faults(first, "production"), faults(second, "experimental"), strict=True
-            )
+            wrong = zip(faults(first, "production"), faults(second, "experimental"), strict=True)
             yield pd.DataFrame(
                 {
                     "production_probabilities": _rows(align(first, pair.classes), len(batch)),

@@ -104,7 +104,7 @@ def _behaviour(
         Feature("requests", "activity", "log"): n.cast("double"),
         Feature("requests per day since first", "activity", "log"): n / span_days,
         Feature("days since last request", "activity", "log"): days_since(F.max("last_at")),
-        Feature(f"trend of last {settings.recent_days} days (log ratio)", "activity"): trend,
+        Feature(f"trend of last {settings.recent_days} days (log ratio)", "trend"): trend,
         Feature("weekend share", "time"): share("weekend"),
     }
     columns |= {Feature(f"{part} share", "time"): share(part) for part in _DAYPARTS}

@@ -4,7 +4,7 @@ A sample keeps every fit small; taken in hash order into one partition it makes 
 on any cluster, which MLlib's k-means on partitioned data is not (SPARK-21679).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from pyspark.ml.functions import vector_to_array
 from pyspark.ml.linalg import Vectors
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import pandas_udf
 
 from rehearsal.errors import ContractError
 from rehearsal.seeds import derive_seed, hash_order
@@ -87,9 +88,9 @@ def assign(rows: DataFrame, fit: Fit) -> DataFrame:
     """Return (user_id, segment_id, distance): nearest centre, Euclidean in scaled units."""
     centres = fit.centres
 
-    @F.pandas_udf("double")  # type: ignore[call-overload]
+    @pandas_udf("double")  # type: ignore[call-overload,untyped-decorator]
     def distance(points: pd.Series, clusters: pd.Series) -> pd.Series:
-        stacked = np.stack(points.to_numpy())
+        stacked = np.stack(points.to_list())
         return pd.Series(np.linalg.norm(stacked - centres[clusters.to_numpy()], axis=1))
 
     ids = F.array(*(F.lit(name) for name in fit.segment_ids))
@@ -97,7 +98,7 @@ def assign(rows: DataFrame, fit: Fit) -> DataFrame:
     return clustered.select(
         "user_id",
         F.element_at(ids, F.col("cluster") + 1).alias("segment_id"),
-        distance(vector_to_array("point"), "cluster").alias("distance"),
+        distance(vector_to_array(F.col("point")), "cluster").alias("distance"),
     )
 
 
@@ -152,9 +153,9 @@ def _judge(
     distances to the nearest and the second nearest centre (Hruschka et al. 2004).
     """
 
-    def measure(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    def measure(batches: Iterable[pd.DataFrame]) -> Iterable[pd.DataFrame]:
         for batch in batches:
-            stacked = np.stack(batch["point"].to_numpy())
+            stacked = np.stack(batch["point"].to_list())
             for index, centres in enumerate(candidates):
                 squares = ((stacked[:, None, :] - centres[None]) ** 2).sum(axis=2)
                 nearest = np.sort(squares, axis=1)[:, :2]
@@ -167,13 +168,13 @@ def _judge(
                 )  # fmt: skip
 
     schema = "index int, gap double, cost double, sizes array<bigint>"
-    arrays = points.select(vector_to_array("point").alias("point"))
+    arrays = points.select(vector_to_array(F.col("point")).alias("point"))
     # One row per candidate and batch of the bounded sample.
     measured = arrays.mapInPandas(measure, schema).toPandas()
     result = []
     for index, centres in enumerate(candidates):
         rows = measured[measured["index"] == index]
-        sizes = np.sum(np.stack(rows["sizes"].to_numpy()), axis=0)
+        sizes = np.sum(np.stack(rows["sizes"].to_list()), axis=0)
         silhouette = float(rows["gap"].sum() / sizes.sum())
         result.append((len(centres), silhouette, float(rows["cost"].sum()), sizes.tolist()))
     return result

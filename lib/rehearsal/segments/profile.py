@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from rehearsal.segments.features import Feature
 from rehearsal.sums import stable_sum
 
-_NAMED, _TELLING = 3, 0.3
+_NAMED, _TELLING, _HARDLY, _ALIKE = 3, 0.3, 0.1, 1.15
 COLD_NAME = "cold: no history before the replay"
 
 
@@ -86,18 +86,20 @@ def segment_name(
         subject = features[i].name.removeprefix("requests of ").removeprefix("share of ")
         if abs(effects[i]) < _TELLING or len(told) == _NAMED:
             break
-        if subject not in seen:
+        telling = _tell(features[i], means[i], overall[i])
+        if subject not in seen and telling:
             seen.add(subject)
-            told.append(_tell(features[i], means[i], overall[i]))
+            told.append(telling)
     return ", ".join(told) or "like the average"
 
 
 def _tell(feature: Feature, mean: float, overall: float) -> str:
-    ratio = mean / overall if overall > 0 else float("nan")
-    counted = feature.group != "profile" or " = " in feature.name
-    if counted and ratio > 0 and "trend" not in feature.name:
-        subject = feature.name.split(" = ")[-1] if " = " in feature.name else feature.name
-        return f"{subject} ×{ratio:.1f}" if ratio >= 0.1 else f"hardly any {subject}"
-    if counted and ratio == 0:
-        return f"no {feature.name.split(' = ')[-1]}"
-    return f"{feature.name} {mean:.3g} (all: {overall:.3g})"
+    """One feature in words; empty when the ratio would say little beside the effect size."""
+    subject = feature.name.split(" = ")[-1]
+    counted = subject != feature.name or feature.group not in ("profile", "trend")
+    if not counted or overall <= 0:
+        return f"{feature.name} {mean:.3g} (all: {overall:.3g})"
+    ratio = mean / overall
+    if ratio < _HARDLY:
+        return f"hardly any {subject}" if ratio > 0 else f"no {subject}"
+    return f"{subject} ×{ratio:.1f}" if ratio < 1 / _ALIKE or ratio > _ALIKE else ""

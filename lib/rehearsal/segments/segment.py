@@ -43,7 +43,9 @@ def segment_users(
     return Segmentation(assign(rows.where(warm), fit).unionByName(cold), fit)
 
 
-def profiles(rows: DataFrame, assignments: DataFrame, features: tuple[Feature, ...]) -> pd.DataFrame:
+def profiles(
+    rows: DataFrame, assignments: DataFrame, features: tuple[Feature, ...]
+) -> pd.DataFrame:
     """Return the profile rows of every segment; bounded by segments x features."""
     joined = rows.join(assignments.select("user_id", "segment_id"), "user_id")
     return describe_segments(segment_moments(joined, len(features)), features)

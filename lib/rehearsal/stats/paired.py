@@ -35,7 +35,7 @@ def stuart_maxwell(joint: np.ndarray) -> TestResult:
 
 
 def marginal_difference(joint: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return (d, pseudo-inverse of V, degrees of freedom); d[i] = experimental - production in i."""
+    """Return (d, pseudo-inverse of V, degrees of freedom); d is experimental - production."""
     joint = np.asarray(joint, dtype=float)
     difference = joint.sum(axis=0) - joint.sum(axis=1)
     variance = np.diag(joint.sum(axis=0) + joint.sum(axis=1)) - joint - joint.T
@@ -44,7 +44,9 @@ def marginal_difference(joint: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]
     return difference, inverse, df
 
 
-def mean_z(total: float, total_sq: float, n: int, null: float = 0.0, *, sided: int = 2) -> TestResult:
+def mean_z(
+    total: float, total_sq: float, n: int, null: float = 0.0, *, sided: int = 2
+) -> TestResult:
     """Test that n numbers with these sums have mean `null`; `sided` 1 asks whether it is above."""
     mean = total / n
     variance = max(total_sq / n - mean**2, 0.0) / max(n - 1, 1)

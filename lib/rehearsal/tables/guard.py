@@ -9,14 +9,8 @@ from rehearsal.settings import Settings
 
 def refuse_production(settings: Settings) -> None:
     """Raise `ProductionGuardError` if the output lies in production or over a source table."""
+    _refuse_schemas(settings)
     output = settings.output
-    schema = (output.catalog_schema or "").lower()
-    for named in settings.production.schemas:
-        if schema and (schema == named.lower() or schema.startswith(f"{named.lower()}.")):
-            raise ProductionGuardError(
-                f"output.schema {output.catalog_schema} is production (production.schemas holds "
-                f"{named}); give Rehearsal a schema of its own"
-            )
     places = [place for place in (output.path, output.scratch, output.report) if place]
     for place in places:
         for named in settings.production.paths:
@@ -26,12 +20,21 @@ def refuse_production(settings: Settings) -> None:
                     "give Rehearsal a folder of its own"
                 )
     for source in (settings.requests, settings.users):
-        if source is None:
-            continue
-        if source.path and output.path and _inside(output.path, source.path):
+        path = source.path if source is not None else None
+        if path and output.path and _inside(output.path, path):
             raise ProductionGuardError(
-                f"output.path {output.path} lies in the source table {source.path}; "
+                f"output.path {output.path} lies in the source table {path}; "
                 "source tables are read-only, give Rehearsal a folder of its own"
+            )
+
+
+def _refuse_schemas(settings: Settings) -> None:
+    schema = (settings.output.catalog_schema or "").lower()
+    for named in settings.production.schemas:
+        if schema and f"{schema}.".startswith(f"{named.lower()}."):
+            raise ProductionGuardError(
+                f"output.schema {schema} is production (production.schemas holds {named}); "
+                "give Rehearsal a schema of its own"
             )
 
 

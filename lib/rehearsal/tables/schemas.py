@@ -141,9 +141,7 @@ SEGMENT_PROFILES = TableContract(
     slice_by=("segmentation_version",),
 )
 
-MODEL_OUTPUT = StructType(
-    [StructField("probabilities", ArrayType(D)), StructField("value", D)]
-)
+MODEL_OUTPUT = StructType([StructField("probabilities", ArrayType(D)), StructField("value", D)])
 KPI_PAIR = _struct(production=D, experimental=D)
 
 REPLAYS = TableContract(
@@ -205,7 +203,7 @@ DRIFT_COUNTS = TableContract(
             column("bin_production", N, "bin or class of production; NULL = any; -1 = no output"),
             column("bin_experimental", N, "bin or class of experimental; likewise"),
             column("n_requests", L, "requests"),
-            column("n_users", L, "distinct users, kind size only (approximate, rsd 2%)"),
+            column("n_users", L, "distinct users, kind size only; adds over segments"),
             column("sum_production", D, "sum of production's values"),
             column("sum_experimental", D, "sum of experimental's values"),
             column("sum_production_sq", D, "sum of squares of production's values"),
@@ -214,8 +212,14 @@ DRIFT_COUNTS = TableContract(
         ]
     ),
     key=(
-        "run_id", "segment_id", "window_start", "kind", "output", "request_type",
-        "bin_production", "bin_experimental",
+        "run_id",
+        "segment_id",
+        "window_start",
+        "kind",
+        "output",
+        "request_type",
+        "bin_production",
+        "bin_experimental",
     ),
     slice_by=("run_id",),
 )
@@ -244,7 +248,7 @@ DRIFT_SCORES = TableContract(
             column("q_value", D, "Benjamini-Hochberg over segments and windows"),
             column("threshold", D, "the score from which it is a breach; NULL = never"),
             column("n_requests", L, "paired requests counted"),
-            column("n_users", L, "distinct users (approximate, rsd 2%)"),
+            column("n_users", L, "distinct users"),
             column("status", S, "green, yellow, red or insufficient_data"),
             column("reason", S, "why it has this status"),
             BINS,
@@ -341,7 +345,9 @@ PROVENANCE = [
     column("rehearsal_segment_id", S, "segment the row was generated for"),
     column("rehearsal_base_request_type", S, "request type the row was asked to have"),
     column(
-        "rehearsal_weight", D, "weight under which the stream has the logged mix again; logged = 1"
+        "rehearsal_weight",
+        D,
+        "n / (n + m) where a segment's type has n logged, m synthetic rows; else 1",
     ),
 ]
 
@@ -420,7 +426,20 @@ EFFECTS = TableContract(
 )
 
 ALL = (
-    QUARANTINE, USER_FEATURES, SEGMENTATIONS, SEGMENTS, SEGMENT_PROFILES, REPLAYS, DRIFT_BINS,
-    DRIFT_COUNTS, DRIFT_SCORES, ALERTS, DRIFT_CONTRIBUTIONS, SYNTHESIZERS, SYNTHETIC_REQUESTS,
-    FIDELITY, AUGMENTED_REQUESTS, EFFECTS,
+    QUARANTINE,
+    USER_FEATURES,
+    SEGMENTATIONS,
+    SEGMENTS,
+    SEGMENT_PROFILES,
+    REPLAYS,
+    DRIFT_BINS,
+    DRIFT_COUNTS,
+    DRIFT_SCORES,
+    ALERTS,
+    DRIFT_CONTRIBUTIONS,
+    SYNTHESIZERS,
+    SYNTHETIC_REQUESTS,
+    FIDELITY,
+    AUGMENTED_REQUESTS,
+    EFFECTS,
 )

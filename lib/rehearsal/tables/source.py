@@ -28,7 +28,7 @@ from pyspark.sql.types import (
 )
 
 from rehearsal.errors import SourceError
-from rehearsal.settings import RequestSource, Settings, Source, StoredOutput, UserSource
+from rehearsal.settings import Settings, Source, StoredOutput, UserSource
 
 REQUEST_KEYS = ("request_id", "user_id", "request_type", "requested_at")
 _REASON, _ROW = "__reason", "__row"
@@ -55,9 +55,9 @@ def open_source(spark: SparkSession, source: Source, section: str) -> DataFrame:
         rows = spark.read.format(source.format).load(source.path)
         _ = rows.schema
     except AnalysisException as error:
+        kind = source.format if source.path else "a table"
         raise SourceError(
-            f"{section}: cannot read {source.label} as {source.format if source.path else 'a table'}"
-            f": {str(error).splitlines()[0]}"
+            f"{section}: cannot read {source.label} as {kind}: {str(error).splitlines()[0]}"
         ) from error
     return rows
 
@@ -75,19 +75,27 @@ def check_sources(spark: SparkSession, settings: Settings) -> None:
 
 
 def read_requests(
-    spark: SparkSession, settings: Settings, start: datetime, end: datetime, *, timeless: bool
+    spark: SparkSession,
+    settings: Settings,
+    start: datetime,
+    end: datetime,
+    *,
+    timeless: bool,
+    original: bool = False,
 ) -> Admitted:
     """Return the requests with `start` <= requested_at < `end`, each request id once.
 
     Of requests with the same id the earliest stays. Rows without a readable time belong to no
     range; `timeless` says whether this reader rejects them, so that they are counted once.
+    `original` keeps the row as it was, in the struct column `original`.
     """
     table = open_source(spark, settings.requests, "requests")
     time = _typed(table[_q(settings.requests.columns.requested_at)], TimestampType())
     in_range = (time >= F.lit(start)) & (time < F.lit(end))
     if timeless:
         in_range = in_range | time.isNull()
-    return admit_requests(table.where(in_range), settings, settings.requests.label)
+    label = settings.requests.label
+    return admit_requests(table.where(in_range), settings, label, original=original)
 
 
 def admit_requests(
@@ -135,7 +143,7 @@ def outcome_kind(schema: StructType, column: str) -> str:
 def _request_roles(settings: Settings) -> dict[str, str]:
     columns = settings.requests.columns
     roles = {columns.requested_at: "datetime"}
-    roles |= {name: "categorical" for name in (columns.request_id, columns.user_id)}
+    roles |= dict.fromkeys((columns.request_id, columns.user_id), "categorical")
     roles[columns.request_type] = "categorical"
     roles |= dict.fromkeys(columns.continuous, "continuous")
     roles |= dict.fromkeys(columns.categorical, "categorical")
@@ -197,9 +205,8 @@ def _mapped(
     picked: list[Column] = []
     reasons: list[tuple[Column, str]] = []
     for name, source in keys.items():
-        kind = TimestampType() if name == "requested_at" else StringType()
-        typed = _typed(table[_q(source)], kind)
-        picked.append(typed.alias(name))
+        key_type = TimestampType() if name == "requested_at" else StringType()
+        picked.append(_typed(table[_q(source)], key_type).alias(name))
         what = "is null or not a timestamp" if name == "requested_at" else "is null"
         reasons.append((F.col(_q(name)).isNull(), f"{source} {what}"))
     for name, role in roles.items():

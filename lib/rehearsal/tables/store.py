@@ -140,5 +140,10 @@ def _ddl(schema: StructType, name: str) -> str:
 def _is_missing(error: AnalysisException) -> bool:
     condition = error.getCondition() or ""
     return condition.startswith(
-        ("TABLE_OR_VIEW_NOT_FOUND", "DELTA_MISSING_DELTA_TABLE", "PATH_NOT_FOUND", "DELTA_TABLE_NOT_FOUND")
+        (
+            "TABLE_OR_VIEW_NOT_FOUND",
+            "DELTA_MISSING_DELTA_TABLE",
+            "PATH_NOT_FOUND",
+            "DELTA_TABLE_NOT_FOUND",
+        )
     )

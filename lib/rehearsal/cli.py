@@ -1,0 +1,58 @@
+"""The `rehearsal` command: one subcommand per step, the whole loop, and the demo."""
+
+import importlib
+from collections.abc import Sequence
+
+import click
+
+from rehearsal import __version__
+from rehearsal.runtime import run_main
+
+# Imported when asked for, so that --help answers at once.
+_COMMANDS = {
+    "demo": "demo",
+    "run": "run_loop",
+    "segment": "step_1_segment_users",
+    "replay": "step_2_replay_requests",
+    "score-drift": "step_3_score_drift",
+    "attribute-drift": "step_4_attribute_drift",
+    "fit-generators": "step_5_fit_generators",
+    "synthesize": "step_6_synthesize_requests",
+    "augment": "step_7_augment_replay",
+    "measure-effect": "step_8_measure_effect",
+    "report": "report",
+    "simulate": "simulate",
+}
+
+
+class _Jobs(click.Group):
+    """The jobs by name, in the order of the loop."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"rehearsal.jobs.{_COMMANDS[cmd_name]}")
+        command: click.Command = module.command
+        return command
+
+
+@click.group(cls=_Jobs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def cli() -> None:
+    r"""Rehearse a model release on every segment of users before users meet it.
+
+    Start with `rehearsal demo`. For your own tables, copy conf/example.yml and run
+
+    \b
+      rehearsal run --config my.yml --run-id 2026-11-24
+
+    or one step at a time, in the order below; each rerun replaces its own rows only.
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Console entry point."""
+    run_main(cli, argv)

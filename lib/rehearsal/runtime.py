@@ -107,8 +107,16 @@ def step_command(name: str, step: Step, doc: str) -> click.Command:
     return job_command(name, body, doc)
 
 
-def start(settings: Settings, run_id: str, body: Callable[[Job, Console], None]) -> None:
-    """Check settings, take the lock, start Spark, check the sources, and run `body`."""
+def start(
+    settings: Settings,
+    run_id: str,
+    body: Callable[[Job, Console], None],
+    before: Callable[[SparkSession], None] | None = None,
+) -> None:
+    """Check settings, take the lock, start Spark, check the sources, and run `body`.
+
+    `before` may make the sources, as the demo does.
+    """
     refuse_production(settings)
     console = make_console()
     with _only_writer(settings):
@@ -117,6 +125,8 @@ def start(settings: Settings, run_id: str, body: Callable[[Job, Console], None])
         spark.conf.set("spark.sql.session.timeZone", "UTC")
         spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", settings.replay.batch_rows)
         job = Job(spark, settings, run_id)
+        if before is not None:
+            before(spark)
         check_sources(spark, settings)
         body(job, console)
 

@@ -97,3 +97,17 @@ def _start_failure(error: Exception) -> str:
             "so check the network (Ivy's own words are above), then run the command again"
         )
     return f"Spark did not start: {text.splitlines()[0] if text else type(error).__name__}"
+
+
+def main() -> None:
+    """Start a session once, so that Delta's jars are there when the network is not."""
+    from rehearsal.errors import RehearsalError
+
+    try:
+        get_session(Spark()).stop()
+    except RehearsalError as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

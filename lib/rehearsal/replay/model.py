@@ -109,10 +109,20 @@ class _Loaded:
 
 @lru_cache(maxsize=4)
 def _load(digest: str, archive: bytes) -> _Loaded:  # noqa: ARG001 - the digest keys the cache
-    folder = tempfile.mkdtemp(prefix="rehearsal-model-")
+    folder = tempfile.mkdtemp(prefix="rehearsal-model-", dir=_scratch())
     with zipfile.ZipFile(io.BytesIO(archive)) as packed:
         packed.extractall(folder)
     return _Loaded(folder)
+
+
+def _scratch() -> str | None:
+    """The application's own folder, which Spark deletes at its end; workers may exit uncleanly."""
+    from pyspark import SparkFiles
+
+    try:
+        return SparkFiles.getRootDirectory()
+    except (AssertionError, AttributeError):  # no Spark in this process, or Spark Connect
+        return None
 
 
 def _zip(folder: Path) -> bytes:

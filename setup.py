@@ -6,6 +6,8 @@ INSTALL = [
     "altair>=6,<7",
     "click>=8.1,<9",
     "delta-spark>=4.0,<4.1",
+    "jinja2>=3.1,<4",
+    "markupsafe>=2.1,<4",
     "mlflow>=3.17,<4",
     "numpy>=1.26,<2",  # petastorm imports only beside pyarrow<15, which needs numpy<2
     "pandas>=2.2,<3",
@@ -41,7 +43,7 @@ setup(
     python_requires=">=3.10,<3.13",
     package_dir={"": "lib", "rehearsal.jobs": "jobs", "rehearsal.conf": "conf"},
     packages=[*find_packages("lib"), "rehearsal.jobs", "rehearsal.conf"],
-    package_data={"rehearsal": ["py.typed"], "rehearsal.conf": ["*.yml"]},
+    package_data={"rehearsal": ["py.typed", "report/page.*"], "rehearsal.conf": ["*.yml"]},
     install_requires=INSTALL,
     extras_require={"dev": DEV},
     entry_points={"console_scripts": ["rehearsal = rehearsal.cli:main"]},

@@ -1,0 +1,178 @@
+"""The rows behind the charts, once for the whole page, keyed and cut to what a chart can show."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from rehearsal.report.data import ReportData
+from rehearsal.report.findings import ALL_KEY, Finding, keyed, scored
+
+MAX_CATEGORIES, MAX_TYPES = 12, 14
+"""Categories and request types shown apart; the others are summed."""
+
+_DIGITS = 5
+_CATEGORY_KEYS = ["key", "column_name", "kind"]
+
+
+def chart_rows(data: ReportData, found: Sequence[Finding]) -> dict[str, pd.DataFrame]:
+    """Return the named frames the charts refer to; marginals are one frame per column."""
+    labels = {one.key: one.label for one in found}
+    frames = {
+        "scores": _scores(data, labels),
+        "profiles": keyed(data.profiles)[
+            ["key", "feature", "segment_mean", "overall_mean", "effect_size", "rank"]
+        ],
+        "contributions": _contributions(data),
+        "curves": _curves(data),
+        "effects": _effects(data, labels),
+    }
+    shares = marginal_rows(data)
+    for place, column in enumerate(marginal_columns(data)):
+        rows = shares[shares["column_name"] == column]
+        frames[f"marginals_{place}"] = rows[["key", "bin", "label", "logged", "synthetic"]]
+    return frames
+
+
+def marginal_columns(data: ReportData) -> dict[str, str]:
+    """Return each generated column and its kind, by name."""
+    unique = data.fidelity.drop_duplicates("column_name").sort_values("column_name")
+    return dict(zip(unique["column_name"], unique["kind"], strict=True))
+
+
+def marginal_rows(data: ReportData) -> pd.DataFrame:
+    """Return (key, column_name, kind, bin, label, logged, synthetic), rare categories summed."""
+    frame = keyed(data.fidelity).rename(
+        columns={"logged_share": "logged", "synthetic_share": "synthetic"}
+    )
+    weight = frame["logged"].astype(float) + frame["synthetic"].astype(float)
+    order = weight.groupby([frame[name] for name in _CATEGORY_KEYS]).rank(
+        method="first", ascending=False
+    )
+    rare = (frame["kind"] == "categorical") & (order > MAX_CATEGORIES)
+    last = int(frame["bin"].max()) + 1 if len(frame) else 0
+    frame = frame.assign(
+        bin=frame["bin"].where(~rare, last), label=frame["label"].where(~rare, "all others")
+    )
+    keys = [*_CATEGORY_KEYS, "bin", "label"]
+    shares = frame.groupby(keys, as_index=False, dropna=False)[["logged", "synthetic"]]
+    return pd.DataFrame(shares.sum())
+
+
+def total_variation(data: ReportData) -> pd.DataFrame:
+    """Return (key, column_name, kind, distance): half the summed |logged - synthetic| shares.
+
+    0 = the same distribution, 1 = nothing in common; over all bins, none summed.
+    """
+    frame = keyed(data.fidelity)
+    gap = (frame["logged_share"].astype(float) - frame["synthetic_share"].astype(float)).abs() / 2
+    columns = frame.assign(distance=gap).groupby(_CATEGORY_KEYS, as_index=False)
+    return pd.DataFrame(columns[["distance"]].sum())
+
+
+def compact_json(frames: Mapping[str, pd.DataFrame]) -> str:
+    """Return the frames column by column, texts as codes into a list, fit for a <script>.
+
+    No '<' is left, so that no text of the user's can end the element.
+    """
+    packed = {
+        name: {column: _packed(frame[column]) for column in frame.columns}
+        for name, frame in frames.items()
+    }
+    return script_json(packed)
+
+
+def script_json(value: Any) -> str:
+    """Return JSON that can stand inside a <script> element."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON holds it: missing and non-finite numbers become None."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)) or pd.isna(value):
+        return None
+    if hasattr(value, "item"):
+        return plain(value.item())
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}")
+    return value
+
+
+def _packed(column: pd.Series) -> dict[str, list[Any]]:
+    values = [plain(value) for value in column]
+    if not any(isinstance(value, str) for value in values):
+        return {"values": values}
+    codes, texts = pd.factorize(pd.Series(values, dtype=object))
+    return {"codes": [int(code) for code in codes], "texts": [str(text) for text in texts]}
+
+
+def _scores(data: ReportData, labels: Mapping[str, str]) -> pd.DataFrame:
+    frame = scored(data)
+    frame = frame.assign(row=frame["key"].map(labels).fillna(frame["key"])).sort_values(
+        ["measure", "key", "window_start"], kind="stable"
+    )
+    frame = frame.rename(columns={"ci_low": "low", "ci_high": "high"})
+    return frame[
+        [
+            "key", "row", "window", "measure", "score", "low", "high", "threshold", "ratio",
+            "q_value", "n_requests", "n_users", "status", "reason",
+        ]
+    ]  # fmt: skip
+
+
+def _contributions(data: ReportData) -> pd.DataFrame:
+    """Return the request types of each segment and output; the weakest are summed."""
+    frame = keyed(data.contributions)
+    weakness = frame["share"].astype(float).abs().groupby([frame["key"], frame["output"]])
+    rare = weakness.rank(method="first", ascending=False) > MAX_TYPES
+    last = int(frame["rank"].max()) + 1 if len(frame) else 0
+    frame = frame.assign(
+        request_type=frame["request_type"].where(~rare, "all other request types"),
+        rank=frame["rank"].where(~rare, last),
+    )
+    keys = ["key", "output", "request_type", "rank"]
+    sums = ["share", "request_share", "n_requests"]
+    return frame.groupby(keys, as_index=False, dropna=False)[sums].sum()
+
+
+def _curves(data: ReportData) -> pd.DataFrame:
+    names = {"train_nats": "training", "validation_nats": "validation"}
+    return keyed(data.curves).rename(columns=names)[["key", "epoch", "training", "validation"]]
+
+
+def _effects(data: ReportData, labels: Mapping[str, str]) -> pd.DataFrame:
+    """Return one row per scope and stream, in reading order."""
+    frame = keyed(data.effects)
+    order = {key: place for place, key in enumerate(labels)}
+    frame = frame.assign(
+        row=[effect_place(one, labels) for one in frame.itertuples()],
+        group=frame["key"].map(order),
+        own=(frame["scope"] == "cell").astype(int),
+    ).sort_values(["group", "own", "row"], kind="stable", ignore_index=True)
+    parts = [
+        pd.DataFrame(
+            {
+                "key": frame["key"],
+                "row": frame["row"],
+                "place": frame.index,
+                "scope": frame["scope"],
+                "stream": stream,
+                "rate": frame[f"{prefix}_per_1000"],
+                "low": frame[f"{prefix}_ci_low"],
+                "high": frame[f"{prefix}_ci_high"],
+                "n_requests": frame[f"n_{prefix}"],
+            }
+        )
+        for prefix, stream in (("baseline", "logged stream"), ("augmented", "augmented stream"))
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def effect_place(one: Any, labels: Mapping[str, str]) -> str:
+    """Name where an effect was measured: all users, a segment, or a cell of one."""
+    if one.scope == "cell":
+        return f"{one.key} → {one.request_type}"
+    return labels.get(one.key, one.key) if one.key != ALL_KEY else labels[ALL_KEY]

@@ -1,0 +1,148 @@
+"""A run of three segments and four windows by hand: s1 drifts, s2 does not, s3 is tiny."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from rehearsal.report.data import COLUMNS, ReportData
+
+START = datetime(2024, 3, 4)
+WINDOWS = [START + timedelta(weeks=week) for week in range(4)]
+HOSTILE = "<script>alert('type')</script>"
+GENRES = {"Sci-Fi": (0.5, 0.45), HOSTILE: (0.3, 0.4), "Drama": (0.2, 0.15)}
+SEGMENTS = {
+    "s1": ("students, night ×1.8", 1200),
+    "s2": ("like the average", 5400),
+    "s3": ("Sci-Fi ×2.3", 9),
+}
+SCORES = {
+    None: [0.004, 0.006, 0.03, 0.041],
+    "s1": [0.01, 0.02, 0.11, 0.19],
+    "s2": [0.001, 0.052, 0.0, 0.002],
+    "s3": [None, None, None, None],
+}  # fmt: skip
+STATUS = {
+    None: ["green"] * 4,
+    "s1": ["green", "green", "red", "red"],
+    "s2": ["green", "yellow", "green", "green"],
+    "s3": ["insufficient_data"] * 4,
+}
+
+
+def frame(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [{**dict.fromkeys(COLUMNS[name]), **row} for row in rows], columns=list(COLUMNS[name])
+    )
+
+
+def score_rows(
+    output: str, metric: str, factor: float, threshold: float | None
+) -> list[dict[str, Any]]:
+    rows = []
+    for segment, scores in SCORES.items():
+        for window, score, status in zip(WINDOWS, scores, STATUS[segment], strict=True):
+            known = score is not None
+            value = score * factor if known else None
+            judged = status if threshold or not known else "green"
+            rows.append(
+                {
+                    "segment_id": segment, "window_start": window,
+                    "window_end": window + timedelta(weeks=1), "granularity": "week",
+                    "output": output, "metric": metric, "score_bias_corrected": value,
+                    "ci_low": value * 0.7 if known else None,
+                    "ci_high": value * 1.4 if known else None,
+                    "q_value": 0.001 if judged == "red" else 0.4, "threshold": threshold,
+                    "n_requests": 4000 if known else 7, "n_users": 600 if known else 3,
+                    "status": judged, "reason": f"made {judged}",
+                }
+            )  # fmt: skip
+    return rows
+
+
+@pytest.fixture
+def data() -> ReportData:
+    profiles = [
+        {
+            "segment_id": segment, "segment_name": name, "n_users": users,
+            "user_share": users / 6609, "feature": feature, "segment_mean": 0.5 * sign,
+            "overall_mean": 0.2, "effect_size": sign * (2 - rank / 4), "rank": rank,
+        }
+        for segment, (name, users) in SEGMENTS.items()
+        for rank, (feature, sign) in enumerate(
+            [("share of Sci-Fi", 1), ("night share", 1), ("age", -1), ("requests", 1)], start=1
+        )
+    ]  # fmt: skip
+    contributions = [
+        {
+            "segment_id": "s1", "output": "class", "request_type": kind, "n_requests": 900,
+            "request_share": 0.25, "share": share, "rank": rank,
+        }
+        for rank, (kind, share) in enumerate(
+            [("Sci-Fi", 0.7), (HOSTILE, 0.4), ("Drama", 0.05), ("Horror", -0.15)], start=1
+        )
+    ]  # fmt: skip
+    fidelity = [
+        {
+            "segment_id": "s1", "column_name": column, "kind": kind, "bin": place,
+            "label": label, "n_logged": 900, "n_synthetic": 500,
+            "logged_share": logged, "synthetic_share": synthetic,
+        }
+        for column, kind, shares in (
+            ("genre", "categorical", GENRES),
+            ("price", "continuous", {f"[{i}, {i + 1})": (0.1, 0.08 + i / 250) for i in range(10)}),
+            ("hour", "datetime", {f"{i:02d}:00": (1 / 24, 1 / 24) for i in range(24)}),
+        )
+        for place, (label, (logged, synthetic)) in enumerate(shares.items())
+    ]  # fmt: skip
+    effects = [
+        {
+            "scope": scope, "segment_id": segment, "request_type": kind, "n_baseline": 16000,
+            "n_augmented": 16500, "n_users": 900, "baseline_per_1000": 40.0 + add,
+            "baseline_ci_low": 36.0 + add, "baseline_ci_high": 44.0 + add,
+            "augmented_per_1000": 61.0 + 2 * add, "augmented_ci_low": 55.0 + 2 * add,
+            "augmented_ci_high": 66.0 + 2 * add, "effect_per_1000": 21.0 + add,
+            "effect_ci_low": 15.0, "effect_ci_high": 27.0 + add,
+        }
+        for scope, segment, kind, add in (
+            ("all", None, None, 0), ("segment", "s1", None, 30),
+            ("cell", "s1", "Sci-Fi", 70), ("cell", "s1", HOSTILE, 50),
+        )
+    ]  # fmt: skip
+    return ReportData(
+        run_id="r1", production_model="models:/ranker/3", experimental_model="models:/ranker/4",
+        start=START, end=START + timedelta(weeks=4), n_requests=48_007, stored_outputs=False,
+        profiles=frame("profiles", profiles),
+        scores=frame("scores", [
+            *score_rows("class", "psi", 2.1, None),
+            *score_rows("class", "kl_nats", 1.0, 0.05),
+            *score_rows("value", "relative_mse", 3.0, None),
+        ]),
+        quarantine=frame("quarantine", [
+            {"step": "replay", "source_table": "log", "reason": "user_id is null", "n_rows": 12},
+            {"step": "segment", "source_table": "users", "reason": "age is not a number",
+             "n_rows": 3},
+        ]),
+        alerts=frame("alerts", [
+            {"segment_id": "s1", "window_start": window, "output": "class", "metric": "kl_nats",
+             "message": f"s1 breaches in the week of {window:%Y-%m-%d}"}
+            for window in WINDOWS[2:]
+        ]),
+        contributions=frame("contributions", contributions),
+        synthesizers=frame("synthesizers", [
+            {"segment_id": "s1", "status": "fitted", "reason": None, "n_rows": 2000,
+             "n_epochs": 12, "validation_nats": 7.25, "kl_nats": 1.5, "device": "cpu"},
+            {"segment_id": "s3", "status": "insufficient_data", "reason": "9 rows", "n_rows": 9},
+        ]),
+        curves=frame("curves", [
+            {"segment_id": "s1", "epoch": e, "train_nats": 9 - e / 6, "validation_nats": 9 - e / 7}
+            for e in range(1, 13)
+        ]),
+        generated=frame("generated", [
+            {"segment_id": "s1", "request_type": "Sci-Fi", "n_synthetic": 320},
+            {"segment_id": "s1", "request_type": HOSTILE, "n_synthetic": 180},
+        ]),
+        fidelity=frame("fidelity", fidelity),
+        effects=frame("effects", effects),
+    )  # fmt: skip

@@ -1,0 +1,163 @@
+import dataclasses
+import json
+import re
+from datetime import datetime
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from rehearsal.errors import ContractError
+from rehearsal.report.data import COLUMNS, ReportData, empty
+from rehearsal.report.page import picture, render
+
+LATER = ("contributions", "synthesizers", "curves", "generated", "fidelity", "effects")
+
+
+class Reader(HTMLParser):
+    """The page as a browser takes it apart: scripts, and the text outside them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.scripts: list[str] = []
+        self.texts: list[str] = []
+        self.addresses: list[str] = []
+        self.inside = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.inside = tag
+        if tag == "script":
+            self.scripts.append("")
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, _tag: str) -> None:
+        self.inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.inside == "script":
+            self.scripts[-1] += data
+        elif self.inside != "style":
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+
+def without(data: ReportData, *names: str) -> ReportData:
+    return dataclasses.replace(data, **{name: empty(name) for name in names})
+
+
+def test_the_page_names_run_models_range_and_counts(data: ReportData) -> None:
+    text = Reader(render(data)).text
+    for shown in (
+        "run r1", "models:/ranker/3", "models:/ranker/4", "2024-03-04 to 2024-04-01", "48,007",
+        "6,609", "15 rows were quarantined", "user_id is null", "age is not a number",
+    ):  # fmt: skip
+        assert shown in text
+
+
+def test_the_verdict_says_who_drifts_since_when_and_why(data: ReportData) -> None:
+    text = Reader(render(data)).text
+    assert "1 of 3 segments drifts: s1 (students) since 2024-03-18, driven by Sci-Fi (70%)" in text
+
+
+def test_status_is_written_out_beside_its_colour(data: ReportData) -> None:
+    text = Reader(render(data)).text
+    for status in ("▲ drifts", "◆ watch", "✓ no drift seen", "– too little data"):
+        assert text.count(status) >= 2, status
+
+
+def test_user_texts_are_never_markup(data: ReportData) -> None:
+    hostile = "</script><script>throw 1</script><!--"
+    frames = {
+        "profiles": data.profiles.assign(segment_name=hostile, feature=hostile),
+        "contributions": data.contributions.assign(request_type=hostile),
+        "quarantine": data.quarantine.assign(reason=hostile),
+        "fidelity": data.fidelity.assign(column_name=hostile, label=hostile),
+    }
+    harmless = Reader(render(data))
+    page = render(dataclasses.replace(data, production_model=hostile, **frames))
+    reader = Reader(page)
+    assert hostile not in page
+    assert hostile in reader.text
+    assert len(reader.scripts) == len(harmless.scripts)
+    assert reader.scripts[-2:] == harmless.scripts[-2:]
+    rows = json.loads(reader.scripts[0])
+    assert rows["profiles"]["feature"]["texts"] == [hostile]
+
+
+def test_the_page_loads_nothing_and_is_small(data: ReportData) -> None:
+    page = render(data)
+    assert all(address.startswith("#") for address in Reader(page).addresses)
+    assert "default-src 'none'" in page
+    assert len(page.encode()) < 1_500_000
+
+
+def test_no_quarantined_row_is_said_too(data: ReportData) -> None:
+    text = Reader(render(without(data, "quarantine"))).text
+    assert "0 rows were quarantined: every row kept the contract." in text
+
+
+def test_missing_later_steps_are_said_in_their_sections(data: ReportData) -> None:
+    stored = dataclasses.replace(without(data, *LATER, "alerts"), stored_outputs=True)
+    text = Reader(render(stored)).text
+    for said in ("No contributions", "No synthetic requests", "No generator", "No effect"):
+        assert said in text
+    assert "outputs come from the log" in text
+
+
+def test_a_run_without_breach_says_that_nothing_was_to_amplify(data: ReportData) -> None:
+    calm = data.scores.assign(
+        status=data.scores["status"].where(data.scores["status"] != "red", "green")
+    )
+    quiet = dataclasses.replace(without(data, *LATER, "alerts"), scores=calm)
+    text = Reader(render(quiet)).text
+    assert "None of 3 segments breaches a threshold." in text
+    assert "nothing breaches a threshold, so there is nothing to amplify" in text
+
+
+def test_a_segment_without_any_score_has_a_row(data: ReportData) -> None:
+    scores = data.scores[data.scores["segment_id"] != "s3"]
+    page = render(dataclasses.replace(data, scores=scores))
+    assert Reader(page).text.count("s3 · Sci-Fi ×2.3") >= 2
+
+
+def test_the_same_run_gives_the_same_page(data: ReportData) -> None:
+    assert render(data) == render(data)
+
+
+def test_hundred_windows_and_thirty_segments_stay_under_three_megabytes(data: ReportData) -> None:
+    segments = [f"s{segment}" for segment in range(30)]
+    windows = pd.date_range(datetime(2024, 1, 1), periods=100)
+    metrics = ["kl_nats", "js_nats", "psi"]
+    grid = pd.MultiIndex.from_product([segments, windows, ["class", "value"], metrics])
+    grid.names = ["segment_id", "window_start", "output", "metric"]
+    rest = [name for name in COLUMNS["scores"] if name not in grid.names]
+    one = data.scores[data.scores["segment_id"] == "s1"].iloc[0]
+    scores = grid.to_frame(index=False).assign(**one[rest].to_dict())
+    scores = scores.assign(
+        score_bias_corrected=[place / 7 for place in range(len(scores))],
+        reason=[f"over, but not significant (q {place / 7:.2g})" for place in range(len(scores))],
+    )[list(COLUMNS["scores"])]
+    s1 = data.profiles[data.profiles["segment_id"] == "s1"]
+    profiles = pd.concat(s1.assign(segment_id=segment) for segment in segments)
+    large = dataclasses.replace(data, scores=scores, profiles=profiles)
+    assert len(render(large).encode()) < 3_000_000
+
+
+def test_a_frame_with_other_columns_is_refused(data: ReportData) -> None:
+    with pytest.raises(ContractError, match="report frame effects has columns"):
+        dataclasses.replace(data, effects=data.effects.drop(columns="scope"))
+
+
+def test_the_picture_is_a_png_wider_than_high(data: ReportData) -> None:
+    png = picture(data)
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
+    assert width > height > 600
+
+
+def test_every_frame_has_an_empty_form() -> None:
+    assert all(tuple(empty(name).columns) == columns for name, columns in COLUMNS.items())

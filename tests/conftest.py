@@ -154,9 +154,31 @@ def log_linear(folder: Path, name: str, **config: Any) -> Path:
 
 
 @pytest.fixture
+def save_model(tmp_path: Path) -> Callable[..., Path]:
+    """Save tests/models/linear.py under a name with a configuration; return its folder."""
+
+    def save(name: str, **config: Any) -> Path:
+        return log_linear(tmp_path, name, **config)
+
+    return save
+
+
+@pytest.fixture
 def job(spark: SparkSession, make_settings: MakeSettings) -> Job:
     """A run over the tiny world with its own warehouse."""
     return Job(spark, make_settings(), "r1")
+
+
+@pytest.fixture(scope="module")
+def module_job(
+    spark: SparkSession,
+    world: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    mlflow_template: Path,
+) -> Job:
+    """A run over the tiny world that a module's tests share."""
+    folder = tmp_path_factory.mktemp("loop")
+    return Job(spark, parse_settings(world_config(world, folder, mlflow_template)), "r1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,6 +17,7 @@ from rehearsal.configure import parse_settings
 from rehearsal.generate.fit import train_segments
 from rehearsal.generate.fit_codec import codec_fields, fit_codec
 from rehearsal.generate.own_columns import synthetic_id
+from rehearsal.generate.publish import publish
 from rehearsal.generate.stage import logged_rows, scratch_folder, stage_snapshots, training_rows
 from rehearsal.runtime import Job
 from rehearsal.settings import Settings
@@ -376,3 +377,17 @@ def test_text_ids_carry_the_run_and_the_number(spark: SparkSession) -> None:
     assert len(set(ids)) == 3
     assert all(name.startswith("syn-") for name in ids)
     assert ids[2].endswith("-000000002")
+
+
+def test_another_fit_under_the_same_run_id_replaces_its_mlflow_run(
+    job: Job, summaries: list[str]
+) -> None:
+    assert summaries
+    row = sorted_rows(job, SYNTHESIZERS, "segment_id")[0].asDict(recursive=True)
+    assert publish(job.settings, "r1", row) == row["mlflow_run_id"]
+    other = publish(job.settings, "r1", row | {"synthesizer_version": "other"})
+    assert other != row["mlflow_run_id"]
+    import mlflow
+
+    assert mlflow.get_run(row["mlflow_run_id"]).info.lifecycle_stage == "deleted"
+    assert publish(job.settings, "r1", row | {"status": "failed"}) is None

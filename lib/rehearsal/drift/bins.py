@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from math import ceil, log2
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -32,8 +33,9 @@ class Bins:
 
     @property
     def unit(self) -> float:
-        """The magnitude of the value, for sums that do not depend on row order."""
-        return max((abs(edge) for edge in self.edges), default=0.0) or 1.0
+        """The magnitude of the value; a power of two, so that scaled sums stay exact."""
+        largest = max((abs(edge) for edge in self.edges), default=0.0)
+        return 2.0 ** ceil(log2(largest)) if largest else 1.0
 
     @property
     def outputs(self) -> tuple[str, ...]:

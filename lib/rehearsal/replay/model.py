@@ -17,6 +17,8 @@ from rehearsal.replay.outputs import Outputs, read_outputs
 from rehearsal.settings import Mlflow
 from rehearsal.tracking import fetch_model
 
+# Of the types Spark casts to, those that cannot hold a missing value in pandas.
+_WHOLE = {"boolean": "bool", "int": "int32", "bigint": "int64"}
 # Types of an MLflow signature, as Spark casts to them.
 _SPARK_TYPES = {
     "boolean": "boolean", "integer": "int", "long": "bigint", "float": "double",
@@ -34,15 +36,21 @@ class PackedModel:
     digest: str
     inputs: tuple[tuple[str, str], ...]
 
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The inputs whose type in the signature cannot hold a missing value."""
+        return tuple(name for name, kind in self.inputs if kind in _WHOLE)
+
     def predict(self, requests: pd.DataFrame) -> Outputs:
-        """Return the outputs for requests that hold at least the model's inputs.
+        """Return the outputs for requests that hold the model's inputs, none required missing.
 
         Raises:
             ModelError: the model fails, or returns something else than one output each.
         """
         loaded = _load(self.digest, self.archive)
-        # Integers, timestamps and text are cast by Spark; the model sees its own columns only.
         batch = requests[[name for name, _ in self.inputs]]
+        # A column with missing values in rows set aside arrived as floats.
+        batch = batch.astype({name: _WHOLE[kind] for name, kind in self.inputs if kind in _WHOLE})
         try:
             returned, classes = loaded.predict(batch)
         except Exception as error:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,10 +17,15 @@ from rehearsal.settings import StoredOutput
 
 _PROBE_ROWS = 20
 _FAULT = "fault"
-_SCORED = (
-    "production_probabilities array<double>, production_value double, "
-    "experimental_probabilities array<double>, experimental_value double, fault string"
-)
+_TYPES = {
+    "production_probabilities": "array<double>",
+    "production_value": "double",
+    "experimental_probabilities": "array<double>",
+    "experimental_value": "double",
+    "fault": "string",
+}
+_COLUMNS = list(_TYPES)
+_SCORED = ", ".join(f"{name} {kind}" for name, kind in _TYPES.items())
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,16 @@ def probe_pair(requests: DataFrame, production: PackedModel, experimental: Packe
     Raises:
         ModelError: a model fails, returns a wrong shape, or the two have no output in common.
     """
-    wanted = _inputs(production, experimental)
-    sample = requests.select(*wanted).limit(_PROBE_ROWS).toPandas()
+    required = {*production.required, *experimental.required}
+    complete = requests.select(*_inputs(production, experimental))
+    if required:
+        complete = complete.dropna(subset=sorted(required))
+    sample = complete.limit(_PROBE_ROWS).toPandas()
+    if sample.empty:
+        raise ModelError(
+            f"no request has {', '.join(sorted(required))}, which the models' signatures declare "
+            "as whole numbers, so that they cannot be missing; check the mapping of these columns"
+        )
     outputs = [model.predict(sample) for model in (production, experimental)]
     first, second = outputs
     shared_value = first.value is not None and second.value is not None
@@ -92,21 +106,50 @@ def stored_pair(
 def _scorer(pair: Pair) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
     def score(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:
-            first, second = pair.production.predict(batch), pair.experimental.predict(batch)
-            wrong = zip(faults(first, "production"), faults(second, "experimental"), strict=True)
-            yield pd.DataFrame(
-                {
-                    "production_probabilities": _rows(align(first, pair.classes), len(batch)),
-                    "production_value": _values(first, len(batch)),
-                    "experimental_probabilities": _rows(align(second, pair.classes), len(batch)),
-                    "experimental_value": _values(second, len(batch)),
-                    "fault": [a or b for a, b in wrong],
-                }
-            )
+            missing = _missing(batch, pair)
+            usable = missing.isna().to_numpy()
+            scored = _score(batch[usable], pair) if usable.any() else dict.fromkeys(_COLUMNS, [])
+            found = pd.DataFrame({name: _spread(scored[name], usable) for name in _COLUMNS})
+            both = zip(missing, found["fault"], strict=True)
+            found["fault"] = [lacking or fault for lacking, fault in both]
+            yield found
 
     # pandas_udf reads the kind of function off these hints.
     score.__annotations__ = {"batches": Iterator[pd.DataFrame], "return": Iterator[pd.DataFrame]}
     return score
+
+
+def _missing(batch: pd.DataFrame, pair: Pair) -> pd.Series:
+    """Say per request which required input it lacks, or None."""
+    reasons = pd.Series(None, batch.index, dtype=object)
+    for name, model in (("production", pair.production), ("experimental", pair.experimental)):
+        for column in model.required:
+            lacking = batch[column].isna() & reasons.isna()
+            reasons[lacking] = f"{name} takes {column} as a whole number, and it is missing"
+    return reasons
+
+
+def _spread(values: list[Any], usable: np.ndarray) -> pd.Series:
+    """Put the scored rows' values in their places among all rows; None elsewhere."""
+    if usable.all():
+        return pd.Series(values, dtype=object)
+    placed = np.full(len(usable), None, dtype=object)
+    for position, value in zip(np.flatnonzero(usable), values, strict=True):
+        placed[position] = value
+    return pd.Series(placed)
+
+
+def _score(batch: pd.DataFrame, pair: Pair) -> dict[str, list[Any]]:
+    first, second = pair.production.predict(batch), pair.experimental.predict(batch)
+    wrong = zip(faults(first, "production"), faults(second, "experimental"), strict=True)
+    columns: list[list[Any]] = [
+        _rows(align(first, pair.classes), len(batch)),
+        _values(first, len(batch)),
+        _rows(align(second, pair.classes), len(batch)),
+        _values(second, len(batch)),
+        [a or b for a, b in wrong],
+    ]
+    return dict(zip(_COLUMNS, columns, strict=True))
 
 
 def _inputs(production: PackedModel, experimental: PackedModel) -> list[Column]:
@@ -118,8 +161,8 @@ def _rows(table: np.ndarray | None, n: int) -> list[np.ndarray] | list[None]:
     return list(table) if table is not None else [None] * n
 
 
-def _values(outputs: Outputs, n: int) -> np.ndarray:
-    return outputs.value if outputs.value is not None else np.full(n, None)
+def _values(outputs: Outputs, n: int) -> list[float] | list[None]:
+    return outputs.value.tolist() if outputs.value is not None else [None] * n
 
 
 def _output(name: str) -> Column:

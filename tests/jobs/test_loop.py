@@ -1,0 +1,125 @@
+"""The whole loop on the tiny world: the young's searches drift, and more of them are made."""
+
+import io
+
+import pandas as pd
+import pytest
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from rich.console import Console
+
+from rehearsal.jobs.run_loop import STEPS, run_all
+from rehearsal.runtime import Job
+from rehearsal.tables import schemas as tables
+from rehearsal.tables.contract import TableContract
+
+NIGHT_OWL = 2  # a young customer
+
+
+def contents(job: Job) -> dict[str, pd.DataFrame]:
+    """Every table's rows, in an order of their own."""
+
+    def rows(contract: TableContract) -> pd.DataFrame:
+        texts = job.store.read(contract).select(F.to_json(F.struct("*")).alias("row"))
+        return texts.orderBy("row").toPandas()
+
+    return {contract.name: rows(contract) for contract in tables.ALL}
+
+
+@pytest.fixture(scope="module")
+def said() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture(scope="module")
+def job(module_job: Job, said: io.StringIO) -> Job:
+    run_all(module_job, Console(file=said, width=120))
+    return module_job
+
+
+def slice_of(job: Job, contract: TableContract) -> DataFrame:
+    name = contract.schema.names[0]
+    return job.store.read(contract).where(F.col(name) == job.run_id)
+
+
+def test_the_young_are_the_segment_that_drifts_through_search(job: Job) -> None:
+    young = job.store.read(tables.SEGMENTS).where(f"user_id = '{NIGHT_OWL}'").head()
+    assert young is not None
+    flagged = job.store.read(tables.ALERTS).where("segment_id IS NOT NULL")
+    assert {row["segment_id"] for row in flagged.collect()} == {young["segment_id"]}
+    top = job.store.read(tables.DRIFT_CONTRIBUTIONS).where("rank = 1").collect()
+    assert {(row["segment_id"], row["request_type"]) for row in top} == {
+        (young["segment_id"], "search")
+    }
+    assert top[0]["share"] > 0.9
+
+
+def test_synthetic_requests_come_in_the_users_own_columns_and_types(job: Job) -> None:
+    calls = job.spark.read.format("delta").load(job.settings.requests.path)
+    stream = job.store.read(tables.AUGMENTED_REQUESTS)
+    own = {field.name: field.dataType for field in calls.schema}
+    assert {name: stream.schema[name].dataType for name in own} == own
+    made = stream.where("rehearsal_origin = 'synthetic'")
+    assert made.count() > 0
+    young = job.store.read(tables.SEGMENTS).where(f"user_id = '{NIGHT_OWL}'").head()
+    assert young is not None
+    assert made.where(F.col("rehearsal_segment_id") != young["segment_id"]).isEmpty()
+    assert made.where("kind != rehearsal_base_request_type").isEmpty()
+    assert made.where("called_at < '2026-03-02' OR called_at >= '2026-03-30'").isEmpty()
+    assert made.where("amount < 0 OR amount >= 10").isEmpty()
+    # Every synthetic request is a real young customer's, so that it joins with a real profile.
+    assert made.where("customer % 2 = 1").isEmpty()
+
+
+def test_the_logged_requests_are_in_the_stream_unchanged(job: Job) -> None:
+    calls = job.spark.read.format("delta").load(job.settings.requests.path)
+    span = "called_at >= '2026-03-02' AND called_at < '2026-03-30'"
+    logged = job.store.read(tables.AUGMENTED_REQUESTS).where("rehearsal_origin = 'logged'")
+    assert logged.count() == 2400
+    assert logged.select(calls.columns).exceptAll(calls.where(span)).isEmpty()
+
+
+def test_weights_give_the_stream_the_logged_mix_again(job: Job) -> None:
+    stream = job.store.read(tables.AUGMENTED_REQUESTS)
+    by_type = stream.groupBy("rehearsal_segment_id", "rehearsal_base_request_type").agg(
+        F.sum("rehearsal_weight").alias("weight"),
+        F.count_if(F.col("rehearsal_origin") == "logged").alias("logged"),
+    )
+    for row in by_type.collect():
+        assert row["weight"] == pytest.approx(row["logged"])
+
+
+def test_the_augmented_stream_shows_more_disagreement_where_it_was_aimed(job: Job) -> None:
+    effects = job.store.read(tables.EFFECTS).toPandas().set_index("scope")
+    segment = effects.loc["segment"]
+    assert segment["effect_per_1000"] > 0
+    assert segment["effect_ci_low"] > 0
+    assert segment["baseline_ci_low"] < segment["baseline_per_1000"] < segment["baseline_ci_high"]
+    assert effects.loc["all", "n_augmented"] > effects.loc["all", "n_baseline"] == 2400
+
+
+def test_the_console_says_what_was_found_and_where_to_look(job: Job, said: io.StringIO) -> None:
+    text = said.getvalue()
+    assert "1 of 2 segments breach" in text
+    assert "search" in text
+    assert "report.html" in text
+    assert "mlflow ui" in text
+
+
+def test_a_rerun_leaves_every_table_identical(job: Job) -> None:
+    before = contents(job)
+    again = Job(job.spark, job.settings, job.run_id)
+    for module in STEPS:
+        module.step(again)
+    after = contents(job)
+    for name, rows in before.items():
+        pd.testing.assert_frame_equal(rows, after[name], obj=name)
+
+
+def test_another_run_leaves_the_first_ones_rows_alone(job: Job) -> None:
+    first = job.store.read(tables.DRIFT_SCORES, run_id=job.run_id).count()
+    second = Job(job.spark, job.settings, "other")
+    for module in STEPS[:4]:
+        module.step(second)
+    assert job.store.read(tables.DRIFT_SCORES, run_id=job.run_id).count() == first
+    assert job.store.read(tables.DRIFT_SCORES, run_id="other").count() == first

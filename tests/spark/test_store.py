@@ -1,0 +1,57 @@
+"""A slice is replaced whole and alone, and only by rows that fit the contract."""
+
+import pytest
+from pyspark.sql import functions as F
+
+from rehearsal.errors import ContractError, SettingsError
+from rehearsal.runtime import Job
+from rehearsal.tables.schemas import ALL, ALERTS, QUARANTINE, SEGMENTS
+
+
+def test_writing_a_slice_again_leaves_one_copy_and_the_other_slices_alone(job: Job) -> None:
+    def rows(n: int) -> None:
+        frame = job.spark.range(n).select(
+            F.col("id").cast("string").alias("user_id"), F.lit("s1").alias("segment_id"),
+            F.lit(0.5).alias("distance"), F.current_timestamp().alias("valid_from"),
+            F.lit(None).alias("valid_to"),
+        )  # fmt: skip
+        for version in ("v1", "v1") if n == 3 else ("v2",):
+            job.store.replace(SEGMENTS, frame, segmentation_version=version)
+
+    rows(3)
+    rows(2)
+    assert job.store.read(SEGMENTS, segmentation_version="v1").count() == 3
+    assert job.store.read(SEGMENTS).count() == 5
+    described = job.spark.sql(f"DESCRIBE {job.store.reference(SEGMENTS)}").collect()
+    comments = {row["col_name"]: row["comment"] for row in described}
+    assert comments["valid_to"] == "first instant after it; NULL = still valid"
+
+
+def test_rows_with_other_columns_are_refused(job: Job) -> None:
+    frame = job.spark.range(1)
+    with pytest.raises(ContractError, match=r"alerts do not fit: missing .* not declared \['id'\]"):
+        job.store.replace(ALERTS, frame, run_id="r1")
+
+
+def test_a_slice_is_named_in_full(job: Job) -> None:
+    with pytest.raises(ContractError, match=r"quarantine is replaced by \(run_id, step\)"):
+        job.store.replace(QUARANTINE, job.spark.range(1), run_id="r1")
+
+
+def test_a_table_not_made_yet_names_the_step_that_makes_it(job: Job) -> None:
+    with pytest.raises(
+        ContractError, match="no table alerts in .*`rehearsal score-drift` makes it"
+    ):
+        job.store.read(ALERTS, run_id="r1")
+
+
+def test_a_run_id_is_a_plain_word(job: Job) -> None:
+    with pytest.raises(SettingsError, match='run id "r\' OR 1=1" may hold letters'):
+        Job(job.spark, job.settings, "r' OR 1=1")
+
+
+def test_contracts_have_a_comment_on_every_column_and_keys_they_declare() -> None:
+    for contract in ALL:
+        names = set(contract.schema.names)
+        assert set(contract.key) | set(contract.slice_by) | set(contract.partition_by) <= names
+        assert all(field.metadata["comment"] for field in contract.schema)

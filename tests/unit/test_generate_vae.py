@@ -10,7 +10,7 @@ import torch
 
 from rehearsal.errors import ModelError
 from rehearsal.generate.feed import FeedError, Files, count_rows, epoch
-from rehearsal.generate.train import Trained, train
+from rehearsal.generate.train import Trained, batch_rows, train
 from rehearsal.generate.vae import ConditionalVAE, NetworkShape, from_bytes, to_bytes
 from rehearsal.settings import Generator
 
@@ -129,6 +129,10 @@ def test_an_epoch_delivers_every_row_once_in_an_order_of_its_seed(
         assert np.array_equal(np.sort(rows.numpy(), axis=0), expected)
     assert torch.equal(orders[0], orders[1])
     assert not torch.equal(orders[0], orders[2])
+
+
+def test_batches_grow_with_the_segment_up_to_a_limit() -> None:
+    assert [batch_rows(SETTINGS, n) for n in (100, 64_000, 10**7)] == [64, 1000, 4096]
 
 
 @pytest.mark.parametrize("held", [1699, 1701])

@@ -90,7 +90,7 @@ def _train_chosen(
     logged = logged.persist()
     try:
         codec = fit_codec(logged, codec_fields(settings, source.schema), generator, seed, keep)
-        with scratch_folder(settings, run_id, "generators") as folder:
+        with scratch_folder(settings, f"generators-{short_hash(run_id)}") as folder:
             snapshots = stage_snapshots(logged, codec, chosen, folder, seed)
             return train_segments(spark, snapshots, codec, generator, seed)
     finally:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BLOCK_ROWS = 2_000
 BLOCKS_PER_ROW = 8
 POOL_REQUESTS = 2_000
+PLAN_ROWS_PER_TASK = 16
 
 NUMBER, SEGMENT, VERSION, TYPE = (
     "rehearsal_number",
@@ -103,12 +104,14 @@ def sample_blocks(
         codec: of the synthesizers.
         seed: of the run.
     """
-    plan = spark.createDataFrame(_plan_rows(blocks), _PLAN)
+    plan_rows = _plan_rows(blocks)
+    plan = spark.createDataFrame(plan_rows, _PLAN)
     models = synthesizers.select(
         "segment_id", "synthesizer_version", "codec_json", "network_json", "weights"
     )
     pools = borrowed_users(logged, codec, seed)
-    tasks = max(1, sum(block.n for block in blocks) // (BLOCK_ROWS * BLOCKS_PER_ROW))
+    n_rows = sum(block.n for block in blocks)
+    tasks = max(1, n_rows // (BLOCK_ROWS * BLOCKS_PER_ROW), len(plan_rows) // PLAN_ROWS_PER_TASK)
     return (
         plan.join(models, "segment_id")
         .join(pools, ["segment_id", "request_type"])

@@ -134,14 +134,14 @@ def _describe(
 
 
 @contextmanager
-def scratch_folder(settings: Settings, *parts: str) -> Iterator[str]:
+def scratch_folder(settings: Settings, name: str) -> Iterator[str]:
     """Own a folder under the scratch path, and delete it with all it holds."""
     from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
     base = settings.output.scratch_path
     if "://" not in base:
         base = str(Path(base.removeprefix("file:")).resolve())
-    folder = "/".join([base, *parts])
+    folder = f"{base}/{name}"
     try:
         yield folder
     finally:

@@ -85,32 +85,7 @@ def heat_map(found: Sequence[Finding], n_windows: int, width: Width) -> Figure:
         labelOverlap="parity",
         ticks=False,
     )
-    fill = alt.Color("ratio:Q", title="score ÷ threshold (1 = threshold)").scale(
-        domain=HEAT_DOMAIN, range=HEAT_RANGE, clamp=True, interpolate="rgb"
-    )
-    cells = base.mark_rect(stroke="white", strokeWidth=2, cursor="pointer").encode(
-        x=x,
-        y=y,
-        color=fill,
-        tooltip=_score_tooltip(),
-    )
-    ground = base.mark_rect(stroke="white", strokeWidth=2, color=NO_SCORE, cursor="pointer").encode(
-        x=x, y=y
-    )
-    texts = base.mark_text(fontSize=12, cursor="pointer").encode(
-        x=x,
-        y=y,
-        text="text:N",
-        color=alt.condition("datum.dark", alt.value("white"), alt.value(INK)),
-        tooltip=_score_tooltip(),
-    )
-    chosen = (
-        base.transform_filter("datum.key === segment")
-        .transform_aggregate(n="count()", groupby=["row"])
-        .mark_rect(fillOpacity=0, stroke=INK, strokeWidth=2, cornerRadius=2)
-        .encode(y=y)
-    )
-    chart = alt.layer(ground, cells, texts, chosen).properties(
+    chart = alt.layer(*_cells(base, x, y), _chosen_row(base, y)).properties(
         width=width,
         height=_ROW_PIXELS * len(labels),
         description=(
@@ -119,6 +94,30 @@ def heat_map(found: Sequence[Finding], n_windows: int, width: Width) -> Figure:
         ),
     )
     return Figure(chart, "scores", ("measure",))
+
+
+def _cells(base: Any, x: alt.X, y: alt.Y) -> tuple[Any, ...]:
+    """Ground for cells without a ratio, the coloured cells, and what is written in them."""
+    fill = alt.Color("ratio:Q", title="score ÷ threshold (1 = threshold)").scale(
+        domain=HEAT_DOMAIN, range=HEAT_RANGE, clamp=True, interpolate="rgb"
+    )
+    ink = alt.condition("datum.dark", alt.value("white"), alt.value(INK))
+    square = {"stroke": "white", "strokeWidth": 2, "cursor": "pointer"}
+    ground = base.mark_rect(color=NO_SCORE, **square)
+    cells = base.mark_rect(**square).encode(color=fill, tooltip=_score_tooltip())
+    texts = base.mark_text(fontSize=12, cursor="pointer").encode(
+        text="text:N", color=ink, tooltip=_score_tooltip()
+    )
+    return tuple(layer.encode(x=x, y=y) for layer in (ground, cells, texts))
+
+
+def _chosen_row(base: Any, y: alt.Y) -> Any:
+    return (
+        base.transform_filter("datum.key === segment")
+        .transform_aggregate(n="count()", groupby=["row"])
+        .mark_rect(fillOpacity=0, stroke=INK, strokeWidth=2, cornerRadius=2)
+        .encode(y=y)
+    )
 
 
 def _cell_text(n_windows: int) -> str:

@@ -6,6 +6,14 @@ from rehearsal.report.charts import BLUE, GREY, INK, ORANGE, Figure, Width
 
 _ORIGINS = alt.Scale(domain=["logged", "synthetic"], range=[BLUE, ORANGE])
 _STREAMS = ["logged stream", "augmented stream"]
+_EFFECT_TOOLTIP = [
+    alt.Tooltip("row:N", title="where"),
+    alt.Tooltip("stream:N"),
+    alt.Tooltip("rate:Q", title="per 1,000", format=".1f"),
+    alt.Tooltip("low:Q", title="from", format=".1f"),
+    alt.Tooltip("high:Q", title="to", format=".1f"),
+    alt.Tooltip("n_requests:Q", title="requests", format=","),
+]
 
 
 def losses(width: Width) -> Figure:
@@ -45,11 +53,8 @@ def marginals(column: str, rows: str, *, categorical: bool, width: Width) -> Fig
     share = "share of requests"
     by_bin = alt.EncodingSortField("bin", op="min", order="ascending")
     color = alt.Color("origin:N", title=None, scale=_ORIGINS)
-    tooltip = [
-        alt.Tooltip("label:N", title=column),
-        alt.Tooltip("origin:N"),
-        alt.Tooltip("share:Q", format=".2%"),
-    ]
+    shown = alt.Tooltip("share:Q", format=".2%")
+    tooltip = [alt.Tooltip("label:N", title=column), alt.Tooltip("origin:N"), shown]
     percent = alt.Axis(format="%", tickCount=3)
     if categorical:
         chart = base.mark_bar().encode(
@@ -74,10 +79,8 @@ def marginals(column: str, rows: str, *, categorical: bool, width: Width) -> Fig
             tooltip=tooltip,
         )
         height = 150
-    description = f"Shares of logged and synthetic requests per value of {column}."
-    return Figure(
-        chart.properties(width=width, height=height, description=description), rows, ("key",)
-    )
+    told = f"Shares of logged and synthetic requests per value of {column}."
+    return Figure(chart.properties(width=width, height=height, description=told), rows, ("key",))
 
 
 def effect(width: Width) -> Figure:
@@ -93,16 +96,12 @@ def effect(width: Width) -> Figure:
     title = "disagreements per 1,000 requests, with interval"
     scale = alt.Scale(domain=_STREAMS, range=[BLUE, ORANGE])
     color = alt.Color("stream:N", title=None, scale=scale)
-    tooltip = [
-        alt.Tooltip("row:N", title="where"),
-        alt.Tooltip("stream:N"),
-        alt.Tooltip("rate:Q", title="per 1,000", format=".1f"),
-        alt.Tooltip("low:Q", title="from", format=".1f"),
-        alt.Tooltip("high:Q", title="to", format=".1f"),
-        alt.Tooltip("n_requests:Q", title="requests", format=","),
-    ]
     spans = base.mark_rule(strokeWidth=2.5).encode(
-        y=y, yOffset=offset, x=alt.X("low:Q", title=title), x2="high:Q", color=color
+        y=y,
+        yOffset=offset,
+        x=alt.X("low:Q", title=title).scale(padding=36),
+        x2="high:Q",
+        color=color,
     )
     points = base.mark_point(filled=True, size=80, opacity=1, stroke="white").encode(
         y=y,
@@ -110,7 +109,7 @@ def effect(width: Width) -> Figure:
         x=alt.X("rate:Q", title=title),
         color=color,
         shape=alt.Shape("stream:N", title=None).scale(domain=_STREAMS, range=["circle", "diamond"]),
-        tooltip=tooltip,
+        tooltip=_EFFECT_TOOLTIP,
     )
     texts = base.mark_text(align="left", dx=9, color=INK, fontSize=11).encode(
         y=y, yOffset=offset, x=alt.X("high:Q", title=title), text=alt.Text("rate:Q", format=".1f")

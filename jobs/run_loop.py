@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from rich.console import Console
+
 from rehearsal.jobs import (
     report,
     step_1_segment_users,
@@ -14,8 +16,6 @@ from rehearsal.jobs import (
     step_8_measure_effect,
 )
 from rehearsal.report.summary import print_outcome
-from rich.console import Console
-
 from rehearsal.runtime import Job, job_command, run_main, run_step
 
 NAME = "run"

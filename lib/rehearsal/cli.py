@@ -1,7 +1,10 @@
 """The `rehearsal` command: one subcommand per step, the whole loop, and the demo."""
 
+import ast
 import importlib
 from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 
 import click
 
@@ -37,6 +40,17 @@ class _Jobs(click.Group):
         module = importlib.import_module(f"rehearsal.jobs.{_COMMANDS[cmd_name]}")
         command: click.Command = module.command
         return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _summary(job)) for name, job in _COMMANDS.items()])
+
+
+def _summary(job: str) -> str:
+    """First line of a job's docstring, read without importing what the job needs."""
+    spec = find_spec(f"rehearsal.jobs.{job}")
+    text = Path(spec.origin).read_text() if spec and spec.origin else ""
+    return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
 
 
 @click.group(cls=_Jobs, context_settings={"help_option_names": ["-h", "--help"]})

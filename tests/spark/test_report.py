@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import Row
-from rehearsal.jobs import report
 
 from rehearsal.errors import ContractError
+from rehearsal.jobs import report
 from rehearsal.report.data import read_report_data
 from rehearsal.report.write import write_report
 from rehearsal.runtime import Job

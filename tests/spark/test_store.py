@@ -5,7 +5,7 @@ from pyspark.sql import functions as F
 
 from rehearsal.errors import ContractError, SettingsError
 from rehearsal.runtime import Job
-from rehearsal.tables.schemas import ALL, ALERTS, QUARANTINE, SEGMENTS
+from rehearsal.tables.schemas import ALERTS, ALL, QUARANTINE, SEGMENTS
 
 
 def test_writing_a_slice_again_leaves_one_copy_and_the_other_slices_alone(job: Job) -> None:

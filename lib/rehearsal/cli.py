@@ -53,18 +53,21 @@ def _summary(job: str) -> str:
     return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
 
 
-@click.group(cls=_Jobs, context_settings={"help_option_names": ["-h", "--help"]})
+_HELP = """Rehearse a model release on every segment of users before users meet it.
+
+Start with `rehearsal demo`. For your own tables, copy conf/example.yml and run
+
+\b
+  rehearsal run --config my.yml --run-id 2026-11-24
+
+or one step at a time, in the order below; each rerun replaces its own rows only.
+"""
+
+
+@click.group(cls=_Jobs, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def cli() -> None:
-    r"""Rehearse a model release on every segment of users before users meet it.
-
-    Start with `rehearsal demo`. For your own tables, copy conf/example.yml and run
-
-    \b
-      rehearsal run --config my.yml --run-id 2026-11-24
-
-    or one step at a time, in the order below; each rerun replaces its own rows only.
-    """
+    """Hold the subcommands."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -108,8 +108,8 @@ def _scorer(pair: Pair) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFr
         for batch in batches:
             missing = _missing(batch, pair)
             usable = missing.isna().to_numpy()
-            scored = _score(batch[usable], pair) if usable.any() else dict.fromkeys(_COLUMNS, [])
-            found = pd.DataFrame({name: _spread(scored[name], usable) for name in _COLUMNS})
+            scored = _score(batch[usable], pair) if usable.any() else {}
+            found = pd.DataFrame({name: _spread(scored.get(name, []), usable) for name in _COLUMNS})
             both = zip(missing, found["fault"], strict=True)
             found["fault"] = [lacking or fault for lacking, fault in both]
             yield found

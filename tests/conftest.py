@@ -93,6 +93,16 @@ def world_requests(spark: SparkSession, n: int) -> DataFrame:
 MakeSettings = Callable[..., Settings]
 
 
+@pytest.fixture(scope="session")
+def make_config(world: Path, mlflow_template: Path) -> Callable[[Path], dict[str, Any]]:
+    """Return the configuration of the tiny world, as YAML would give it, with a folder's store."""
+
+    def make(folder: Path) -> dict[str, Any]:
+        return world_config(world, folder, mlflow_template)
+
+    return make
+
+
 @pytest.fixture
 def make_settings(world: Path, tmp_path: Path, mlflow_template: Path) -> MakeSettings:
     """Return settings over the tiny world, with sections overridden by keyword."""

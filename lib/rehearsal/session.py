@@ -48,7 +48,7 @@ def get_session(settings: Spark, app_name: str = "rehearsal") -> SparkSession:
     # A host name that does not resolve would keep the driver from starting.
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     builder = SparkSession.builder.appName(app_name).master(settings.master)
-    conf = {**_LOCAL, **_delta_jars(), "spark.driver.memory": settings.driver_memory}
+    conf = {**_LOCAL, **_delta_conf(), "spark.driver.memory": settings.driver_memory}
     for key, value in {**conf, **settings.conf}.items():
         builder = builder.config(key, str(value))
     try:
@@ -77,16 +77,21 @@ def check_java() -> None:
         )
 
 
-def _delta_jars() -> dict[str, str]:
-    """Delta's jars from Ivy's cache when all are there (seconds faster), else its coordinate."""
+def delta_jars() -> str:
+    """Return Delta's jars as `--jars` takes them, from Ivy's cache; empty if they are not there."""
     delta = version("delta-spark")
     cache = Path.home() / ".ivy2.5.2" / "jars"
     names = (f"io.delta_delta-spark_{_SCALA}-{delta}.jar", f"io.delta_delta-storage-{delta}.jar")
-    antlr = sorted(cache.glob("org.antlr_antlr4-runtime-4.*.jar"))
-    jars = [cache / name for name in names]
-    if antlr and all(jar.is_file() for jar in jars):
-        return {"spark.jars": ",".join(str(jar) for jar in [*jars, antlr[-1]])}
-    return {"spark.jars.packages": f"io.delta:delta-spark_{_SCALA}:{delta}"}
+    jars = [cache / name for name in names] + sorted(cache.glob("org.antlr_antlr4-runtime-4.*.jar"))
+    found = [str(jar) for jar in jars if jar.is_file()]
+    return ",".join(found) if len(found) > len(names) else ""
+
+
+def _delta_conf() -> dict[str, str]:
+    """Jars from disk when they are there, which saves Ivy's seconds, else their coordinate."""
+    jars = delta_jars()
+    coordinate = f"io.delta:delta-spark_{_SCALA}:{version('delta-spark')}"
+    return {"spark.jars": jars} if jars else {"spark.jars.packages": coordinate}
 
 
 def _start_failure(error: Exception) -> str:

@@ -77,27 +77,34 @@ def segment_name(
     overall: np.ndarray,
     effects: np.ndarray,
 ) -> str:
-    """Return a name such as "share of Sci-Fi ×2.3, night share ×1.8, age 19 (all: 34)"."""
+    """Return a name such as "student ×2.3, Sci-Fi ×1.9, night ×1.6", strongest first.
+
+    Shares tell a request type better than counts, which rise with activity; activity and trend
+    speak once each.
+    """
     if segment_id == "cold":
         return COLD_NAME
     told: list[str] = []
-    seen: set[str] = set()
+    spoken: set[str] = set()
     for i in np.argsort(-np.nan_to_num(np.abs(effects)), kind="stable"):
-        subject = features[i].name.removeprefix("requests of ").removeprefix("share of ")
+        feature = features[i]
         if abs(effects[i]) < _TELLING or len(told) == _NAMED:
             break
-        telling = _tell(features[i], means[i], overall[i])
-        if subject not in seen and telling:
-            seen.add(subject)
-            told.append(telling)
+        if feature.group in {"type counts", *spoken}:
+            continue
+        words = _tell(feature, means[i], overall[i])
+        told += [words] if words else []
+        spoken |= {feature.group} & {"activity", "trend"} if words else set()
     return ", ".join(told) or "like the average"
 
 
 def _tell(feature: Feature, mean: float, overall: float) -> str:
-    """One feature in words; empty when the ratio would say little beside the effect size."""
-    subject = feature.name.split(" = ")[-1]
-    counted = subject != feature.name or feature.group not in ("profile", "trend")
-    if not counted or overall <= 0:
+    """One feature in words; empty where the ratio says little beside the effect size."""
+    if feature.group == "trend":
+        return "more active lately" if mean > overall else "less active lately"
+    subject = feature.name.split(" = ")[-1].removeprefix("share of ").removesuffix(" share")
+    named = subject != feature.name or feature.group == "activity"
+    if not named or overall <= 0:
         return f"{feature.name} {mean:.3g} (all: {overall:.3g})"
     ratio = mean / overall
     if ratio < _HARDLY:

@@ -1,0 +1,187 @@
+"""The loop from spark-submit on a cluster of two workers, and after its driver was killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyspark
+import pytest
+import yaml
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from rehearsal.configure import parse_settings
+from rehearsal.jobs.run_loop import STEPS
+from rehearsal.runtime import Job
+from rehearsal.session import delta_jars
+from rehearsal.tables import schemas as tables
+
+ROOT = Path(__file__).parents[2]
+SPARK_HOME = Path(pyspark.__file__).parent
+# All steps take many minutes; the two that write most and train are killed in every run.
+KILLED = (
+    [module.NAME for module in STEPS]
+    if os.environ.get("REHEARSAL_KILL_ALL")
+    else ["replay", "synthesize"]
+)
+RUN_ID = "r1"
+
+
+@pytest.fixture(scope="module")
+def config(
+    make_config: Callable[[Path], dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A configuration file over the tiny world; the warehouse is given by --set."""
+    folder = tmp_path_factory.mktemp("launch")
+    values = make_config(folder)
+    conf = {
+        "spark.sql.shuffle.partitions": 2,
+        "spark.default.parallelism": 2,
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    }
+    values["spark"] = {"master": "local[2]", "conf": conf}
+    file = folder / "world.yml"
+    file.write_text(yaml.safe_dump(values))
+    return file
+
+
+@pytest.fixture(scope="module")
+def clean(spark: SparkSession, config: Path) -> Job:
+    """The loop run once, undisturbed, on local[2]."""
+    job = place(spark, config, "clean")
+    for module in STEPS:
+        module.step(job)
+    return job
+
+
+def place(spark: SparkSession, config: Path, name: str) -> Job:
+    values = yaml.safe_load(config.read_text())
+    folder = config.parent / name
+    values["output"] = {"path": str(folder), "report": str(folder / "report.html")}
+    return Job(spark, parse_settings(values), RUN_ID)
+
+
+def arguments(config: Path, name: str) -> list[str]:
+    folder = config.parent / name
+    return [
+        "--config", str(config), "--run-id", RUN_ID,
+        "--set", f"output.path={folder}", "--set", f"output.report={folder}/report.html",
+    ]  # fmt: skip
+
+
+def contents(job: Job, contract: tables.TableContract, *without: str) -> pd.DataFrame:
+    rows = job.store.read(contract).drop(*without)
+    texts = rows.select(F.to_json(F.struct("*")).alias("row"))
+    return texts.orderBy("row").toPandas()
+
+
+@contextmanager
+def cluster(folder: Path) -> Iterator[str]:
+    """A standalone master with two workers of one core each, from the pip-installed Spark."""
+    environment = os.environ | {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
+    package, url = "org.apache.spark.deploy", "spark://127.0.0.1:17077"
+    commands = [[f"{package}.master.Master", "--host", "127.0.0.1", "--port", "17077",
+                 "--webui-port", "0"]]  # fmt: skip
+    commands += [
+        [f"{package}.worker.Worker", "-c", "1", "-m", "1g", "--webui-port", "0",
+         "--work-dir", str(folder / f"worker{i}"), url]
+        for i in range(2)
+    ]  # fmt: skip
+    with (folder / "cluster.log").open("w") as log:
+        started = [
+            subprocess.Popen(
+                [str(SPARK_HOME / "bin" / "spark-class"), *command],
+                env=environment, stdout=log, stderr=log,
+            )
+            for command in commands
+        ]  # fmt: skip
+        try:
+            yield url
+        finally:
+            for process in started:
+                process.kill()
+                process.wait()
+
+
+def zipped_package(folder: Path) -> Path:
+    """The wheel's content as a zip, which is what executors import from."""
+    archive = folder / "rehearsal.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for source, inside in ((ROOT / "lib" / "rehearsal", "rehearsal"),
+                               (ROOT / "jobs", "rehearsal/jobs")):  # fmt: skip
+            for file in source.rglob("*"):
+                if file.is_file() and file.suffix != ".pyc":
+                    packed.write(file, f"{inside}/{file.relative_to(source)}")
+    return archive
+
+
+def test_spark_submit_to_two_workers_gives_the_scores_of_local_2(
+    clean: Job, spark: SparkSession, config: Path
+) -> None:
+    folder = config.parent
+    with cluster(folder) as url:
+        submit = [
+            str(SPARK_HOME / "bin" / "spark-submit"), "--master", url,
+            "--py-files", str(zipped_package(folder)), "--jars", delta_jars(),
+            "--conf", "spark.sql.extensions=io.delta.sql.DeltaSparkSessionExtension",
+            "--conf",
+            "spark.sql.catalog.spark_catalog=org.apache.spark.sql.delta.catalog.DeltaCatalog",
+            "--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.sql.shuffle.partitions=3",
+            "--conf", "spark.executor.memory=900m", "--conf", "spark.ui.enabled=false",
+            str(ROOT / "jobs" / "run_loop.py"), *arguments(config, "cluster"),
+        ]  # fmt: skip
+        environment = os.environ | {"PYSPARK_PYTHON": sys.executable}
+        done = subprocess.run(
+            submit, env=environment, capture_output=True, text=True, check=False, timeout=600
+        )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    submitted = place(spark, config, "cluster")
+    for contract in (tables.SEGMENTS, tables.DRIFT_COUNTS, tables.DRIFT_SCORES,
+                     tables.DRIFT_CONTRIBUTIONS):  # fmt: skip
+        frames = [job.store.read(contract).drop("mlflow_run_id").toPandas()
+                  for job in (clean, submitted)]  # fmt: skip
+        keys = [name for name in contract.key if name in frames[0]]
+        first, second = (frame.sort_values(keys, ignore_index=True) for frame in frames)
+        pd.testing.assert_frame_equal(first, second, rtol=1e-9, atol=1e-12, obj=contract.name)
+
+
+def test_a_killed_driver_leaves_nothing_a_rerun_does_not_mend(
+    clean: Job, spark: SparkSession, config: Path
+) -> None:
+    command = [sys.executable, "-u", "-m", "rehearsal.jobs.run_loop", *arguments(config, "killed")]
+    for name in KILLED:
+        kill_in(name, command)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr[-4000:]
+    mended = place(spark, config, "killed")
+    # The pipeline's path and the MLflow run name the folder and the store they lie in.
+    for contract in tables.ALL:
+        own = ("mlflow_run_id", "pipeline_path")
+        first, second = (contents(job, contract, *own) for job in (clean, mended))
+        pd.testing.assert_frame_equal(first, second, obj=contract.name)
+
+
+def kill_in(step: str, command: list[str]) -> None:
+    """Start the loop and kill the driver, JVM and all, a moment into `step`."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == f"{step} ...":
+            break
+    else:
+        pytest.fail(f"the loop ended before {step}")
+    time.sleep(2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()

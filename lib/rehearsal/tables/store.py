@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from functools import reduce
+from pathlib import Path
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -26,7 +27,7 @@ class Store:
         """Return the table as SQL names it: `` delta.`/path/name` `` or catalog.schema.name."""
         output = self.settings.output
         if output.path is not None:
-            return f"delta.{_quoted(f'{output.path}/{contract.name}')}"
+            return f"delta.{_quoted(f'{_absolute(output.path)}/{contract.name}')}"
         schema = ".".join(_quoted(part) for part in str(output.catalog_schema).split("."))
         return f"{schema}.{_quoted(contract.name)}"
 
@@ -116,6 +117,11 @@ class Store:
 
 
 _COLUMN_MAPPING = " TBLPROPERTIES ('delta.columnMapping.mode' = 'name')"
+
+
+def _absolute(path: str) -> str:
+    """Delta takes a path for a table's name only when it is absolute."""
+    return path if "://" in path else str(Path(path.removeprefix("file:")).resolve())
 
 
 def _slice_condition(values: dict[str, str]) -> Column:

@@ -1,4 +1,4 @@
-"""Segment users by their behaviour before the replay.
+"""Segment users by their behaviour before the replay, or before `segments.as_of`.
 
 Reads the request log and the profiles; writes user_features, segments, segment_profiles and
 segmentations (the fitted version).
@@ -21,7 +21,8 @@ NAME = "segment"
 def step(job: Job) -> str:
     """Fit this run's segmentation and assign every user."""
     settings, store, version = job.settings, job.store, job.segmentation_version
-    chosen, as_of = settings.segments, settings.replay.start
+    chosen = settings.segments
+    as_of = chosen.as_of or settings.replay.start
     start = as_of - timedelta(days=chosen.history_days)
     history = read_requests(job.spark, settings, start, as_of, timeless=False)
     users = read_users(job.spark, settings.users) if settings.users else None

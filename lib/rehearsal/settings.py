@@ -213,12 +213,21 @@ class Replay(Strict):
         return self
 
 
+FeatureGroup = Literal["activity", "trend", "time", "type counts", "type shares", "profile"]
+
+
 class KMeansSegments(Strict):
-    """k-means over behaviour before the replay; k by silhouette over [k_min, k_max]."""
+    """k-means over behaviour before `as_of`; k by silhouette over [k_min, k_max]."""
 
     method: Literal["kmeans"] = "kmeans"
     k_min: int = Field(4, ge=2)
     k_max: int = Field(10, ge=2)
+    as_of: Instant | None = Field(
+        default=None, description="behaviour before it counts; default: the replay's start"
+    )
+    group_weights: dict[FeatureGroup, Annotated[float, Field(ge=0)]] = Field(
+        default={}, description="weight of a feature group in the distance; default: 1 each"
+    )
     history_days: int = Field(365, ge=1)
     recent_days: int = Field(28, ge=1, description="span of the trend features")
     min_history_requests: int = Field(1, ge=1, description="fewer: the user is in segment 'cold'")

@@ -52,8 +52,8 @@ def fit_kmeans(
 
     Args:
         rows: (user_id, features ARRAY<DOUBLE>), nulls allowed.
-        features: what each position is; each group weighs the same in the distance.
-        settings: range of k, sample size, restarts.
+        features: what each position is; their groups weigh the same unless settings say.
+        settings: range of k, sample size, restarts, weights of feature groups.
         seed: with user ids, all that the sample and the starts depend on.
 
     Raises:
@@ -61,7 +61,7 @@ def fit_kmeans(
     """
     order = hash_order(derive_seed(seed, "fit sample"), "user_id")
     sample = rows.orderBy(order, "user_id").limit(settings.fit_sample_users)
-    prepared = _preparation(features).fit(sample.select("features").persist())
+    prepared = _preparation(features, settings).fit(sample.select("features").persist())
     points = prepared.transform(sample).select("point").persist()
     n = points.count()
     if n < settings.k_min:
@@ -102,11 +102,14 @@ def assign(rows: DataFrame, fit: Fit) -> DataFrame:
     )
 
 
-def _preparation(features: Sequence[Feature]) -> Pipeline:
-    """Tails tamed, missing values at the median, unit variance, each group with weight one."""
+def _preparation(features: Sequence[Feature], settings: KMeansSegments) -> Pipeline:
+    """Tails tamed, missing values at the median, unit variance, each group with its weight."""
     names = [f"f{i}" for i in range(len(features))]
     sizes = pd.Series([feature.group for feature in features]).value_counts()
-    weights = [float(1 / np.sqrt(sizes[feature.group])) for feature in features]
+    weigh = {str(group): weight for group, weight in settings.group_weights.items()}
+    weights = [
+        float(weigh.get(feature.group, 1.0) / np.sqrt(sizes[feature.group])) for feature in features
+    ]
     picked = ", ".join(
         f"CAST({_TAILS[feature.tail].format(f'features[{i}]')} AS DOUBLE) AS {names[i]}"
         for i, feature in enumerate(features)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+import pandas as pd
 from pyspark.sql import SparkSession
 
 from rehearsal.settings import Mlflow
@@ -15,6 +16,13 @@ from rehearsal.simulate.tables import requests, truth_drift, truth_users, users
 from rehearsal.tracking import connect
 
 MODEL = "simulated"
+_EXAMPLE = pd.DataFrame(
+    {
+        "request_type": ["search", "pay"], "amount": [20.0, 7.5], "duration_s": [12.5, 30.0],
+        "channel": ["app", "web"], "app_version": ["1", "2"], "age": [40.0, 29.0],
+        "country": ["AT", "BR"], "plan": ["free", "pro"],
+    }
+)  # fmt: skip
 _METHOD_LIMIT = "spark.sql.codegen.hugeMethodLimit"
 
 
@@ -64,6 +72,7 @@ def log_models(simulation: Simulation, settings: Mlflow) -> dict[str, str]:
                 python_model=str(Path(__file__).with_name("served_model.py")),
                 model_config={"side": side, "simulation": json.loads(simulation.model_dump_json())},
                 signature=signature,
+                input_example=_EXAMPLE[list(INPUTS)],
                 # The model's formulas are this package's own.
                 pip_requirements=[f"rehearsal=={version('rehearsal')}"],
             )

@@ -6,9 +6,11 @@ on any cluster, which MLlib's k-means on partitioned data is not (SPARK-21679).
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 
 import numpy as np
 import pandas as pd
+from pyspark import inheritable_thread_target
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.clustering import KMeans, KMeansModel
 from pyspark.ml.feature import (
@@ -29,6 +31,7 @@ from rehearsal.seeds import derive_seed, hash_order
 from rehearsal.segments.features import Feature
 from rehearsal.settings import KMeansSegments
 
+_FITS_AT_ONCE = 4
 _TAILS = {"none": "{0}", "log": "log1p({0})", "sqrt": "sqrt({0})"}
 
 
@@ -70,14 +73,14 @@ def fit_kmeans(
             f"replay, too few for segments.k_min={settings.k_min}; lengthen "
             "segments.history_days or lower segments.k_min"
         )
-    candidates = [
-        _best_start(points, k, settings, seed, starts=1)
-        for k in range(settings.k_min, min(settings.k_max, n) + 1)
-    ]
+    ks = range(settings.k_min, min(settings.k_max, n) + 1)
+    candidates = _fit_all(points, [(k, 0) for k in ks], settings, seed)
     judged = _judge(points, [_centres(model) for model in candidates])
     # On equal silhouettes the smaller k is the simpler account.
     best_k = max(judged, key=lambda row: (row[1], -row[0]))[0]
-    model = _best_start(points, best_k, settings, seed, starts=settings.restarts)
+    starts = [(best_k, start) for start in range(settings.restarts)]
+    refits = _fit_all(points, starts, settings, seed)
+    model = min(refits, key=lambda fitted: fitted.summary.trainingCost)
     ((_, silhouette, cost, sizes),) = _judge(points, [_centres(model)])
     pipeline = PipelineModel(stages=[*prepared.stages, model])
     curve = tuple((k, s, c) for k, s, c, _ in judged)
@@ -128,19 +131,22 @@ def _preparation(features: Sequence[Feature], settings: KMeansSegments) -> Pipel
     )
 
 
-def _best_start(
-    points: DataFrame, k: int, settings: KMeansSegments, seed: int, starts: int
-) -> KMeansModel:
-    models = [
-        KMeans(
+def _fit_all(
+    points: DataFrame, starts: Sequence[tuple[int, int]], settings: KMeansSegments, seed: int
+) -> list[KMeansModel]:
+    """Fit every (k, start); side by side, since each is a chain of jobs too small to fill cores."""
+
+    def fit(start: tuple[int, int]) -> KMeansModel:
+        k, number = start
+        return KMeans(
             featuresCol="point", predictionCol="cluster", k=k,
-            seed=derive_seed(seed, "k-means", k, start), maxIter=settings.max_iterations,
+            seed=derive_seed(seed, "k-means", k, number), maxIter=settings.max_iterations,
             # "auto" settles on the slower row solver for dense vectors.
             solver="block", maxBlockSizeInMB=0.1,
-        ).fit(points)
-        for start in range(starts)
-    ]  # fmt: skip
-    return min(models, key=lambda model: model.summary.trainingCost)
+        ).fit(points)  # fmt: skip
+
+    with ThreadPool(min(len(starts), _FITS_AT_ONCE)) as pool:
+        return pool.map(inheritable_thread_target(points.sparkSession)(fit), starts)
 
 
 def _centres(model: KMeansModel) -> np.ndarray:

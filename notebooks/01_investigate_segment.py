@@ -1,8 +1,8 @@
 # Databricks notebook source
 # MAGIC %md
 # MAGIC # From an alert to the requests behind it
-# MAGIC Reads the tables of one rehearsal. Outside Databricks, run it from the repository's root after
-# MAGIC `make demo`; `CONFIG` and `RUN_ID` name another rehearsal.
+# MAGIC Reads the tables of one rehearsal. Outside Databricks, run it from the repository's root
+# MAGIC after `make demo`; `CONFIG` and `RUN_ID` name another rehearsal.
 
 # COMMAND ----------
 from pathlib import Path

@@ -312,7 +312,7 @@ class Generator(Strict):
 
     max_segments: int = Field(20, ge=1)
     min_rows: int = Field(100, ge=20)
-    max_rows: int = Field(200_000, ge=100)
+    max_rows: int = Field(50_000, ge=100, description="training rows of a segment, by hash")
     bins: int = Field(32, ge=4, le=256)
     max_categories: int = Field(100, ge=2)
     min_count: int = Field(5, ge=1, description="fewer rows per category or bin are pooled")

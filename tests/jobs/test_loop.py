@@ -1,6 +1,8 @@
 """The whole loop on the tiny world: the young's searches drift, and more of them are made."""
 
 import io
+import runpy
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -123,3 +125,18 @@ def test_another_run_leaves_the_first_ones_rows_alone(job: Job) -> None:
         module.step(second)
     assert job.store.read(tables.DRIFT_SCORES, run_id=job.run_id).count() == first
     assert job.store.read(tables.DRIFT_SCORES, run_id="other").count() == first
+
+
+def test_the_notebook_goes_from_the_alert_to_the_requests(
+    job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "world.yml"
+    config.write_text(job.settings.model_dump_json(by_alias=True))
+    notebooks = sorted((Path(__file__).parents[2] / "notebooks").glob("*.py"))
+    assert notebooks
+    for notebook in notebooks:
+        names = {"spark": job.spark, "CONFIG": str(config), "RUN_ID": job.run_id}
+        runpy.run_path(str(notebook), init_globals=names)
+    shown = capsys.readouterr().out
+    assert "kpi_relative_change of yes_rate" in shown
+    assert "search" in shown

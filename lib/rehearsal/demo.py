@@ -4,6 +4,7 @@ Production is a logistic regression fitted when the site was eight weeks old; ex
 gradient boosting on the six weeks after. Neither has seen the time that is replayed.
 """
 
+import logging
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -115,6 +116,8 @@ def _publish(mlflow: Any, side: str, log: pd.DataFrame, stamp: str) -> dict[str,
         "auc": float(roc_auc_score(liked, likes)),
     }
     example = _inputs(rows).head(5)
+    # The demo's own models, made on this machine: its warning about foreign pickles says nothing.
+    logging.getLogger("mlflow.sklearn").setLevel(logging.ERROR)
     with mlflow.start_run(run_name=f"{MODEL}-{side}"):
         mlflow.log_params({"trained_from": rows["rated_at"].min(), "n_requests": len(rows)})
         mlflow.log_metrics({f"replay_{name}": figure for name, figure in figures.items()})

@@ -25,6 +25,7 @@ from rehearsal.tables.schemas import QUARANTINE
 from rehearsal.tables.source import check_sources
 from rehearsal.tables.store import Store
 
+_JIT_LIMIT_BYTES = 8000
 _RUN_ID = re.compile(r"[\w.:-]{1,100}")
 
 
@@ -124,6 +125,8 @@ def start(
         # Windows are UTC whatever the cluster's default zone.
         spark.conf.set("spark.sql.session.timeZone", "UTC")
         spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", settings.replay.batch_rows)
+        # Wider aggregations fuse into methods HotSpot never compiles, several times slower.
+        spark.conf.set("spark.sql.codegen.hugeMethodLimit", _JIT_LIMIT_BYTES)
         job = Job(spark, settings, run_id)
         if before is not None:
             before(spark)

@@ -49,6 +49,7 @@ def get_session(settings: Spark, app_name: str = "rehearsal") -> SparkSession:
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     builder = SparkSession.builder.appName(app_name).master(settings.master)
     conf = {**_LOCAL, **_delta_conf(), "spark.driver.memory": settings.driver_memory}
+    conf["spark.sql.warehouse.dir"] = str(Path(".rehearsal", "spark-warehouse").resolve())
     for key, value in {**conf, **settings.conf}.items():
         builder = builder.config(key, str(value))
     try:

@@ -33,6 +33,7 @@ KILLED = (
     else ["replay", "synthesize"]
 )
 RUN_ID = "r1"
+SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def config(
     conf = {
         "spark.sql.shuffle.partitions": 2,
         "spark.default.parallelism": 2,
-        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        "spark.driver.extraJavaOptions": SHORT_LIVED,
     }
     values["spark"] = {"master": "local[2]", "conf": conf}
     file = folder / "world.yml"
@@ -135,6 +136,10 @@ def test_spark_submit_to_two_workers_gives_the_scores_of_local_2(
             "--conf",
             "spark.sql.catalog.spark_catalog=org.apache.spark.sql.delta.catalog.DeltaCatalog",
             "--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.sql.shuffle.partitions=3",
+            "--conf", "spark.databricks.delta.snapshotPartitions=2",
+            "--conf", "spark.sql.sources.parallelPartitionDiscovery.parallelism=2",
+            "--conf", f"spark.driver.extraJavaOptions={SHORT_LIVED}",
+            "--conf", f"spark.executor.extraJavaOptions={SHORT_LIVED}",
             "--conf", "spark.executor.memory=900m", "--conf", "spark.ui.enabled=false",
             str(ROOT / "jobs" / "run_loop.py"), *arguments(config, "cluster"),
         ]  # fmt: skip

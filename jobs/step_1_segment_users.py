@@ -34,7 +34,8 @@ def step(job: Job) -> str:
     )
     rows = store.read(USER_FEATURES, segmentation_version=version)
     found = segment_users(rows, made.features, chosen, settings.seed)
-    valid = {"valid_from": F.lit(as_of), "valid_to": F.lit(None)}
+    # Described by later behaviour or not, an assignment holds for the requests replayed.
+    valid = {"valid_from": F.lit(min(as_of, settings.replay.start)), "valid_to": F.lit(None)}
     store.replace(SEGMENTS, found.assignments.withColumns(valid), segmentation_version=version)
 
     segments = store.read(SEGMENTS, segmentation_version=version)

@@ -234,7 +234,7 @@ class KMeansSegments(Strict):
     fit_sample_users: int = Field(50_000, ge=100)
     max_request_types: int = Field(50, ge=1)
     max_categories: int = Field(20, ge=1)
-    max_iterations: int = Field(40, ge=1)
+    max_iterations: int = Field(20, ge=1)
     restarts: int = Field(3, ge=1, description="k-means|| starts for the chosen k; best cost kept")
 
     @model_validator(mode="after")

@@ -46,7 +46,7 @@ $(READY): requirements.lock setup.py
 	@PYTHON=$(PYTHON) bash .ci/preflight
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "setting up $(VENV) from requirements.lock (5 GB, once) ..."
-	@$(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION) \
+	@$(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION) 2>/dev/null \
 	  || { echo "error: PyPI cannot be reached; check the network or pip's index settings, then run make again"; exit 1; }
 	@$(BIN)/uv pip sync -q --require-hashes requirements.lock \
 	  || { echo "error: a package could not be fetched; check the network, then run make again"; exit 1; }

@@ -3,6 +3,8 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from rehearsal.tables.schemas import COLD
+
 
 def augmented_stream(logged: DataFrame, synthetic: DataFrame, segments: DataFrame) -> DataFrame:
     """Return both kinds of request with provenance and weight.
@@ -19,7 +21,7 @@ def augmented_stream(logged: DataFrame, synthetic: DataFrame, segments: DataFram
         F.col("original.*"),
         F.lit("logged").alias("rehearsal_origin"),
         F.lit(None).cast("string").alias("rehearsal_synthesizer_version"),
-        F.coalesce("segment_id", F.lit("cold")).alias("rehearsal_segment_id"),
+        F.coalesce("segment_id", F.lit(COLD)).alias("rehearsal_segment_id"),
         F.col("request_type").alias("rehearsal_base_request_type"),
     )
     cell = ("rehearsal_segment_id", "rehearsal_base_request_type")

@@ -12,8 +12,8 @@ from pyspark.sql import functions as F
 
 from rehearsal.drift.bins import Bins, class_bin, value_bin
 from rehearsal.sums import stable_sum
+from rehearsal.tables.schemas import COLD
 
-COLD = "cold"
 _CELL = ("segment_id", "window_start", "request_type")
 _SUMS = (
     "sum_production", "sum_experimental", "sum_production_sq", "sum_difference_sq",

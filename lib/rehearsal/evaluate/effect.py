@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from scipy.stats import norm
 
 from rehearsal.sums import stable_sum
+from rehearsal.tables.schemas import COLD
 
 _PER = 1000.0
 _KEYS = ("segment_id", "request_type")
@@ -54,7 +55,7 @@ def effect_sums(
         differs: the disagreement of a row.
     """
     placed = replays.join(segments.select("user_id", "segment_id"), "user_id", "left")
-    placed = placed.withColumn("segment_id", F.coalesce("segment_id", F.lit("cold")))
+    placed = placed.withColumn("segment_id", F.coalesce("segment_id", F.lit(COLD)))
     logged, apart = (F.col("origin") == "logged").cast("int"), differs.cast("int")
     per_user = placed.groupBy("user_id", "segment_id", "request_type").agg(
         F.sum(logged).alias("b"),

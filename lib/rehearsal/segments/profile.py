@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from rehearsal.segments.features import Feature
 from rehearsal.sums import stable_sum
+from rehearsal.tables.schemas import COLD
 
 _NAMED, _TELLING, _HARDLY, _ALIKE = 3, 0.3, 0.1, 1.15
 COLD_NAME = "cold: no history before the replay"
@@ -82,7 +83,7 @@ def segment_name(
     Shares tell a request type better than counts, which rise with activity; activity and trend
     speak once each.
     """
-    if segment_id == "cold":
+    if segment_id == COLD:
         return COLD_NAME
     told: list[str] = []
     spoken: set[str] = set()

@@ -12,8 +12,7 @@ from rehearsal.segments.features import Feature
 from rehearsal.segments.kmeans import Fit, assign, fit_kmeans
 from rehearsal.segments.profile import describe_segments, segment_moments
 from rehearsal.settings import KMeansSegments
-
-COLD = "cold"
+from rehearsal.tables.schemas import COLD
 
 
 @dataclass(frozen=True)

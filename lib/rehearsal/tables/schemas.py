@@ -19,6 +19,8 @@ from pyspark.sql.types import (
 
 from rehearsal.tables.contract import TableContract, column
 
+COLD = "cold"  # the segment of users with no history, and of those not assigned
+
 S, D, L, N, T = StringType(), DoubleType(), LongType(), IntegerType(), TimestampType()
 
 

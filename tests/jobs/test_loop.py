@@ -119,12 +119,10 @@ def test_a_rerun_leaves_every_table_identical(job: Job) -> None:
 
 
 def test_another_run_leaves_the_first_ones_rows_alone(job: Job) -> None:
-    first = job.store.read(tables.DRIFT_SCORES, run_id=job.run_id).count()
-    second = Job(job.spark, job.settings, "other")
-    for module in STEPS[:4]:
-        module.step(second)
-    assert job.store.read(tables.DRIFT_SCORES, run_id=job.run_id).count() == first
-    assert job.store.read(tables.DRIFT_SCORES, run_id="other").count() == first
+    first = job.store.read(tables.SEGMENTS, segmentation_version=job.run_id).count()
+    STEPS[0].step(Job(job.spark, job.settings, "other"))
+    assert job.store.read(tables.SEGMENTS, segmentation_version=job.run_id).count() == first
+    assert job.store.read(tables.SEGMENTS, segmentation_version="other").count() == first
 
 
 def test_the_notebook_goes_from_the_alert_to_the_requests(

@@ -110,8 +110,8 @@ def _scorer(pair: Pair) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFr
             usable = missing.isna().to_numpy()
             scored = _score(batch[usable], pair) if usable.any() else {}
             found = pd.DataFrame({name: _spread(scored.get(name, []), usable) for name in _COLUMNS})
-            both = zip(missing, found["fault"], strict=True)
-            found["fault"] = [lacking or fault for lacking, fault in both]
+            every = zip(usable, found["fault"], missing, strict=True)
+            found["fault"] = [fault if fit else lacking for fit, fault, lacking in every]
             yield found
 
     # pandas_udf reads the kind of function off these hints.

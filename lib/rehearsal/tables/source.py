@@ -108,15 +108,7 @@ def admit_requests(
     columns = settings.requests.columns
     keys = {name: getattr(columns, name) for name in REQUEST_KEYS}
     rows, reasons = _mapped(table, keys, _request_roles(settings))
-    judged = rows.withColumn(_REASON, _first_reason(reasons))
-    order = Window.partitionBy("request_id").orderBy(
-        F.col(_REASON).isNotNull(), "requested_at", F.xxhash64(_ROW)
-    )
-    repeated = (F.row_number().over(order) > 1) & F.col("request_id").isNotNull()
-    judged = judged.withColumn(
-        _REASON,
-        F.coalesce(_REASON, F.when(repeated, F.lit(f"{columns.request_id} is not unique"))),
-    )
+    judged = _judge(rows, reasons, "request_id", columns.request_id, "requested_at")
     return _split(judged, label, original=original)
 
 
@@ -124,13 +116,7 @@ def read_users(spark: SparkSession, source: UserSource) -> Admitted:
     """Return the profiles, each user id once: `user_id` and attributes under their own names."""
     table = open_source(spark, source, "users")
     rows, reasons = _mapped(table, {"user_id": source.columns.user_id}, _user_roles(source))
-    judged = rows.withColumn(_REASON, _first_reason(reasons))
-    order = Window.partitionBy("user_id").orderBy(F.col(_REASON).isNotNull(), F.xxhash64(_ROW))
-    repeated = (F.row_number().over(order) > 1) & F.col("user_id").isNotNull()
-    judged = judged.withColumn(
-        _REASON,
-        F.coalesce(_REASON, F.when(repeated, F.lit(f"{source.columns.user_id} is not unique"))),
-    )
+    judged = _judge(rows, reasons, "user_id", source.columns.user_id)
     return _split(judged, source.label)
 
 
@@ -226,6 +212,17 @@ def _typed(column: Column, kind: DataType) -> Column:
     # NaN means missing, as it does in pandas.
     typed = column.try_cast(kind)
     return F.nanvl(typed, F.lit(None).cast(kind)) if isinstance(kind, DoubleType) else typed
+
+
+def _judge(
+    rows: DataFrame, reasons: Iterable[tuple[Column, str]], key: str, own_name: str, *first: str
+) -> DataFrame:
+    """Add the first rule each row breaks; a key that an earlier sound row has is one of them."""
+    judged = rows.withColumn(_REASON, _first_reason(reasons))
+    order = Window.partitionBy(key).orderBy(F.col(_REASON).isNotNull(), *first, F.xxhash64(_ROW))
+    repeated = (F.row_number().over(order) > 1) & F.col(key).isNotNull()
+    not_unique = F.when(repeated, F.lit(f"{own_name} is not unique"))
+    return judged.withColumn(_REASON, F.coalesce(_REASON, not_unique))
 
 
 def _first_reason(reasons: Iterable[tuple[Column, str]]) -> Column:

@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 
 from rehearsal.generate.columns import TokenSource, column_from_dict, column_to_dict
 from rehearsal.generate.numeric import Codes
+from rehearsal.names import quoted
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Codec:
         """The token columns in order; their names are safe in any file format."""
         made: list[Token] = []
         for column in (*self.conditions, *self.generated):
-            condition = len(made) < self._n_conditions
+            condition = len(made) < self.n_conditions
             made += [
                 Token(
                     f"token_{len(made) + part:03d}", column.name, part,
@@ -53,13 +54,9 @@ class Codec:
         return tuple(made)
 
     @property
-    def _n_conditions(self) -> int:
-        return sum(len(column.sizes) for column in self.conditions)
-
-    @property
     def n_conditions(self) -> int:
         """How many of the token columns, from the first on, are conditions."""
-        return self._n_conditions
+        return sum(len(column.sizes) for column in self.conditions)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -118,8 +115,3 @@ class Codec:
             for name in ("conditions", "generated")
         )
         return cls(conditions, generated)
-
-
-def quoted(name: str) -> str:
-    """Return a column name as Spark takes it, whatever characters it holds."""
-    return "`" + name.replace("`", "``") + "`"

@@ -15,8 +15,9 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from rehearsal.generate.columns import Categorical, Continuous, Datetime, TokenSource
-from rehearsal.generate.encode import Codec, quoted
+from rehearsal.generate.encode import Codec
 from rehearsal.generate.numeric import Floats, fit_numeric
+from rehearsal.names import quoted
 from rehearsal.seeds import derive_seed, hash_order
 from rehearsal.settings import Generator, Settings
 from rehearsal.tables.source import outcome_kind

@@ -7,8 +7,9 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, LongType, NumericType, StringType, StructType
 
 from rehearsal.generate.columns import Continuous
-from rehearsal.generate.encode import Codec, quoted
+from rehearsal.generate.encode import Codec
 from rehearsal.generate.sample import NUMBER, SEGMENT, TYPE, VERSION
+from rehearsal.names import quoted
 from rehearsal.seeds import short_hash
 from rehearsal.settings import RequestColumns
 

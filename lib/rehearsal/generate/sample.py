@@ -15,7 +15,8 @@ from pyspark.sql import functions as F
 
 from rehearsal.generate.budget import Cell
 from rehearsal.generate.columns import Categorical
-from rehearsal.generate.encode import Codec, quoted
+from rehearsal.generate.encode import Codec
+from rehearsal.names import quoted
 from rehearsal.seeds import derive_seed, hash_order
 
 if TYPE_CHECKING:

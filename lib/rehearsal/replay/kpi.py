@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+from rehearsal.names import quoted
 from rehearsal.settings import AbsoluteErrorKpi, AccuracyKpi, ClassRateKpi, Kpi, MeanKpi
 
 
@@ -31,7 +32,7 @@ def kpi_map(kpis: Mapping[str, Kpi], outcome: str | None) -> Column:
 
 
 def _kpi(kpi: Kpi, side: str, outcome: str | None) -> Column:
-    value, truth = F.col(f"{side}.value"), F.col(f"`{outcome}`") if outcome else F.lit(None)
+    value, truth = F.col(f"{side}.value"), F.col(quoted(outcome)) if outcome else F.lit(None)
     match kpi:
         case MeanKpi():
             return value

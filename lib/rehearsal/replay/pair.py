@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import pandas_udf
 
 from rehearsal.errors import ModelError
+from rehearsal.names import quoted
 from rehearsal.replay.model import PackedModel
 from rehearsal.replay.outputs import Outputs, align, faults
 from rehearsal.settings import StoredOutput
@@ -154,7 +155,7 @@ def _score(batch: pd.DataFrame, pair: Pair) -> dict[str, list[Any]]:
 
 def _inputs(production: PackedModel, experimental: PackedModel) -> list[Column]:
     kinds = dict([*production.inputs, *experimental.inputs])
-    return [F.col(f"`{name}`").try_cast(kind).alias(name) for name, kind in kinds.items()]
+    return [F.col(quoted(name)).try_cast(kind).alias(name) for name, kind in kinds.items()]
 
 
 def _rows(table: np.ndarray | None, n: int) -> list[np.ndarray] | list[None]:
@@ -178,12 +179,12 @@ def _stored_output(stored: StoredOutput, classes: tuple[str, ...]) -> Column:
     if stored.probabilities:
         zero = F.lit(0.0)
         held = stored.probabilities
-        by_class = [F.col(f"`{held[label]}`") if label in held else zero for label in classes]
+        by_class = [F.col(quoted(held[label])) if label in held else zero for label in classes]
         probabilities = F.array(*by_class)
     else:
         probabilities = F.lit(None).cast("array<double>")
     if stored.value is not None:
-        value = F.col(f"`{stored.value}`")
+        value = F.col(quoted(stored.value))
     elif len(classes) == 2:  # noqa: PLR2004
         value = probabilities[1]
     else:
@@ -192,8 +193,8 @@ def _stored_output(stored: StoredOutput, classes: tuple[str, ...]) -> Column:
 
 
 def _stored_fault(name: str, stored: StoredOutput) -> Column:
-    value = F.col(f"`{stored.value}`") if stored.value is not None else F.lit(0.0)
-    parts = [F.col(f"`{column}`") for column in stored.probabilities.values()]
+    value = F.col(quoted(stored.value)) if stored.value is not None else F.lit(0.0)
+    parts = [F.col(quoted(column)) for column in stored.probabilities.values()]
     total = sum(parts[1:], parts[0]) if parts else F.lit(1.0)
     least = F.least(*parts, F.lit(0.0)) if parts else F.lit(0.0)
     infinite = F.lit(float("inf"))

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from rehearsal.names import quoted
 from rehearsal.settings import KMeansSegments, UserColumns, UserSource
 from rehearsal.tables.source import Admitted
 
@@ -80,8 +81,10 @@ def _cells(history: DataFrame, settings: KMeansSegments, as_of: datetime) -> Dat
 
 def _most_common(rows: DataFrame, name: str, limit: int, weight: Column) -> list[str]:
     """The most common values, ties by name; at most `limit`, so they may come to the driver."""
-    counted = rows.where(F.col(f"`{name}`").isNotNull()).groupBy(f"`{name}`").agg(weight.alias("w"))
-    top = counted.orderBy(F.desc("w"), F.col(f"`{name}`")).limit(limit)
+    counted = (
+        rows.where(F.col(quoted(name)).isNotNull()).groupBy(quoted(name)).agg(weight.alias("w"))
+    )
+    top = counted.orderBy(F.desc("w"), F.col(quoted(name))).limit(limit)
     return [row[0] for row in top.collect()]
 
 
@@ -123,11 +126,11 @@ def _attributes(
 ) -> tuple[DataFrame, list[Feature]]:
     """Profile attributes: numbers as they are, one indicator per common category."""
     columns: dict[Feature, Column] = {
-        Feature(name, "profile"): F.col(f"`{name}`") for name in profile.continuous
+        Feature(name, "profile"): F.col(quoted(name)) for name in profile.continuous
     }
     for name in profile.categorical:
         for value in _most_common(users, name, settings.max_categories, F.count("*")):
-            indicator = (F.col(f"`{name}`") == F.lit(value)).cast("double")
+            indicator = (F.col(quoted(name)) == F.lit(value)).cast("double")
             columns[Feature(f"{name} = {value}", "profile")] = F.coalesce(indicator, F.lit(0.0))
     numbered = [column.alias(f"f{i}") for i, column in enumerate(columns.values(), start=offset)]
     return users.select("user_id", *numbered), list(columns)

@@ -28,6 +28,7 @@ from pyspark.sql.types import (
 )
 
 from rehearsal.errors import SourceError
+from rehearsal.names import quoted
 from rehearsal.settings import Settings, Source, StoredOutput, UserSource
 
 REQUEST_KEYS = ("request_id", "user_id", "request_type", "requested_at")
@@ -90,7 +91,7 @@ def read_requests(
     `original` keeps the row as it was, in the struct column `original`.
     """
     table = open_source(spark, settings.requests, "requests")
-    time = _typed(table[_q(settings.requests.columns.requested_at)], TimestampType())
+    time = _typed(table[quoted(settings.requests.columns.requested_at)], TimestampType())
     in_range = (time >= F.lit(start)) & (time < F.lit(end))
     if timeless:
         in_range = in_range | time.isNull()
@@ -192,19 +193,19 @@ def _mapped(
     reasons: list[tuple[Column, str]] = []
     for name, source in keys.items():
         key_type = TimestampType() if name == "requested_at" else StringType()
-        picked.append(_typed(table[_q(source)], key_type).alias(name))
+        picked.append(_typed(table[quoted(source)], key_type).alias(name))
         what = "is null or not a timestamp" if name == "requested_at" else "is null"
-        reasons.append((F.col(_q(name)).isNull(), f"{source} {what}"))
+        reasons.append((F.col(quoted(name)).isNull(), f"{source} {what}"))
     for name, role in roles.items():
         if name in taken:
             continue
         kind = _ROLE_TYPES[outcome_kind(table.schema, name) if role == "outcome" else role]
-        picked.append(_typed(table[_q(name)], kind).alias(name))
+        picked.append(_typed(table[quoted(name)], kind).alias(name))
         if not isinstance(kind, StringType):
             raw = F.col(_ROW)[name]
             bad = raw.isNotNull() & raw.try_cast(kind).isNull()
             reasons.append((bad, f"{name} is not a {'number' if role != 'datetime' else 'time'}"))
-    everything = F.struct(*(table[_q(name)] for name in table.columns)).alias(_ROW)
+    everything = F.struct(*(table[quoted(name)] for name in table.columns)).alias(_ROW)
     return table.select(*picked, everything), reasons
 
 
@@ -238,7 +239,3 @@ def _split(judged: DataFrame, label: str, *, original: bool = False) -> Admitted
         F.to_json(_ROW).alias("row_json"),
     )
     return Admitted(good, bad)
-
-
-def _q(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from rehearsal.errors import ContractError
+from rehearsal.names import quoted
 from rehearsal.settings import Settings
 from rehearsal.tables.contract import TableContract
 from rehearsal.tables.guard import refuse_production
@@ -27,9 +28,9 @@ class Store:
         """Return the table as SQL names it: `` delta.`/path/name` `` or catalog.schema.name."""
         output = self.settings.output
         if output.path is not None:
-            return f"delta.{_quoted(f'{_absolute(output.path)}/{contract.name}')}"
-        schema = ".".join(_quoted(part) for part in str(output.catalog_schema).split("."))
-        return f"{schema}.{_quoted(contract.name)}"
+            return f"delta.{quoted(f'{_absolute(output.path)}/{contract.name}')}"
+        schema = ".".join(quoted(part) for part in str(output.catalog_schema).split("."))
+        return f"{schema}.{quoted(contract.name)}"
 
     def exists(self, contract: TableContract) -> bool:
         """Return whether the table has been made yet."""
@@ -92,7 +93,7 @@ class Store:
         if self.exists(contract):
             return
         columns = ", ".join(_ddl(schema, name) for name in schema.names)
-        partition = ", ".join(_quoted(name) for name in contract.partition_by)
+        partition = ", ".join(quoted(name) for name in contract.partition_by)
         self.spark.sql(
             f"CREATE TABLE IF NOT EXISTS {self.reference(contract)} ({columns}) USING DELTA"
             + (f" PARTITIONED BY ({partition})" if partition else "")
@@ -109,10 +110,10 @@ class Store:
                 f"rows for {contract.name} do not fit: missing {missing}, not declared {extra}"
             )
         fixed = [
-            rows[_quoted(name)].cast(field.dataType).alias(name, metadata=field.metadata)
+            rows[quoted(name)].cast(field.dataType).alias(name, metadata=field.metadata)
             for name, field in declared.items()
         ]
-        own = [rows[_quoted(name)] for name in rows.columns if name not in declared]
+        own = [rows[quoted(name)] for name in rows.columns if name not in declared]
         return rows.select(*own, *fixed)
 
 
@@ -125,12 +126,8 @@ def _absolute(path: str) -> str:
 
 
 def _slice_condition(values: dict[str, str]) -> Column:
-    terms = [F.col(_quoted(name)) == F.lit(value) for name, value in values.items()]
+    terms = [F.col(quoted(name)) == F.lit(value) for name, value in values.items()]
     return reduce(Column.__and__, terms)
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
 
 
 def _literal(text: str) -> str:
@@ -140,7 +137,7 @@ def _literal(text: str) -> str:
 def _ddl(schema: StructType, name: str) -> str:
     field = schema[name]
     comment = field.metadata.get("comment", "")
-    return f"{_quoted(name)} {field.dataType.simpleString()} COMMENT {_literal(comment)}"
+    return f"{quoted(name)} {field.dataType.simpleString()} COMMENT {_literal(comment)}"
 
 
 def _is_missing(error: AnalysisException) -> bool:

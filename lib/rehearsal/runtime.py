@@ -22,10 +22,12 @@ from rehearsal.session import get_session
 from rehearsal.settings import Settings
 from rehearsal.tables.guard import refuse_production
 from rehearsal.tables.schemas import QUARANTINE
+from rehearsal.tables.segment_history import InForce, in_force, segments_as_of
 from rehearsal.tables.source import check_sources
 from rehearsal.tables.store import Store
 
 _JIT_LIMIT_BYTES = 8000
+_REJECTED = "source_table string, reason string, row_json string"
 _RUN_ID = re.compile(r"[\w.:-]{1,100}")
 
 
@@ -48,15 +50,19 @@ class Job:
         """The tables of this configuration."""
         return Store(self.spark, self.settings)
 
-    @property
-    def segmentation_version(self) -> str:
-        """The segmentation later steps use: the one this run fits."""
-        return self.run_id
+    @cached_property
+    def segmentation(self) -> InForce:
+        """The segmentation that holds at the start of the replay."""
+        return in_force(self.store, self.settings.segments.name, self.settings.replay.start)
+
+    def segments(self) -> DataFrame:
+        """Return (user_id, segment_id) as they hold at the start of the replay."""
+        return segments_as_of(self.store, self.settings.segments.name, self.settings.replay.start)
 
     def set_aside(self, step: str, rejected: Sequence[DataFrame]) -> int:
         """Quarantine rejected rows (source_table, reason, row_json); return how many."""
-        together = rejected[0]
-        for more in rejected[1:]:
+        together = self.spark.createDataFrame([], _REJECTED)
+        for more in rejected:
             together = together.unionByName(more)
         rows = together.withColumns({"run_id": F.lit(self.run_id), "step": F.lit(step)})
         self.store.replace(QUARANTINE, rows, run_id=self.run_id, step=step)

@@ -213,20 +213,77 @@ class Replay(Strict):
         return self
 
 
-FeatureGroup = Literal["activity", "trend", "time", "type counts", "type shares", "profile"]
+FeatureGroup = Literal[
+    "activity", "value", "gaps", "sessions", "time", "trend", "outcome",
+    "type counts", "type shares", "profile",
+]  # fmt: skip
+Method = Literal["kmeans", "bisecting", "mixture", "dbscan"]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class KMeansSegments(Strict):
-    """k-means over behaviour before `as_of`; k by silhouette over [k_min, k_max]."""
+class Dbscan(Strict):
+    """Density clusters; users in no dense place are the segment 'noise'."""
 
-    method: Literal["kmeans"] = "kmeans"
-    k_min: int = Field(4, ge=2)
-    k_max: int = Field(10, ge=2)
+    eps: Positive | None = Field(
+        default=None, description="radius in scaled units; default: knee of the k-distance curve"
+    )
+    min_points: int = Field(10, ge=1, description="neighbours, the user included, of a core user")
+    features: tuple[Name, ...] = Field(
+        default=(), max_length=4, description="at most 4 features by name; default: PCA of all"
+    )
+    components: int = Field(3, ge=1, le=4, description="PCA components when no features are named")
+    assign_noise: bool = Field(
+        default=False, description="put noise into the nearest cluster, flagged in is_noise"
+    )
+
+
+class Adapt(Strict):
+    """When a segmentation is fitted again, and when a user changes segment."""
+
+    psi: Positive = Field(0.1, description="change of the segment mix that asks for a refit")
+    psi_cold: Positive = Field(0.25, description="change of the mix that asks for a cold refit")
+    cost_rise: Positive = Field(0.03, description="rise of cost per user that asks for a refit")
+    far_share: Share = Field(
+        0.05, description="share of users beyond what 99% were within at the fit; asks for a refit"
+    )
+    silhouette_drop: Positive = Field(0.05, description="fall that asks for a refit")
+    cold_gain: Positive = Field(
+        0.03, description="how much better a fit from scratch must be to replace a warm one"
+    )
+    hysteresis: float = Field(
+        0.2, ge=0, lt=1, description="move only if d2(new) < (1 - hysteresis) * d2(old) ..."
+    )
+    patience: int = Field(3, ge=1, description="... or if nearest for so many runs in a row")
+
+
+class Migration(Strict):
+    """When a flow of users between two segments is unusual."""
+
+    alpha: float = Field(0.05, gt=0, lt=1, description="false discovery rate of the alerts")
+    min_users: int = Field(20, ge=1)
+    times_expected: float = Field(2.0, ge=1, description="at least so many times the usual flow")
+    value_jump: float = Field(
+        2.0, gt=1, description="mean value of the two segments apart by this factor: up or down"
+    )
+
+
+class Segments(Strict):
+    """Users in segments by behaviour before `as_of`, with ids that keep their meaning."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.:-]{1,100}$")] = Field(
+        "main", description="the history of segments this run goes on with"
+    )
+    method: Method = "kmeans"
+    k_min: int = Field(4, ge=1)
+    k_max: int = Field(10, ge=1)
     as_of: Instant | None = Field(
         default=None, description="behaviour before it counts; default: the replay's start"
     )
     group_weights: dict[FeatureGroup, Annotated[float, Field(ge=0)]] = Field(
         default={}, description="weight of a feature group in the distance; default: 1 each"
+    )
+    value: Name | None = Field(
+        default=None, description="continuous request column that is a request's value, e.g. USD"
     )
     history_days: int = Field(365, ge=1)
     recent_days: int = Field(28, ge=1, description="span of the trend features")
@@ -235,10 +292,18 @@ class KMeansSegments(Strict):
     max_request_types: int = Field(50, ge=1)
     max_categories: int = Field(20, ge=1)
     max_iterations: int = Field(20, ge=1)
-    restarts: int = Field(3, ge=1, description="k-means|| starts for the chosen k; best cost kept")
+    restarts: int = Field(10, ge=1, description="starts for each k; the cheapest is kept")
+    pca: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None, description="share of variance the components keep; default: no PCA"
+    )
+    min_segment_share: Share = Field(0.001, description="smaller segments are merged or flagged")
+    small_segments: Literal["merge", "flag"] = "merge"
+    dbscan: Dbscan = Dbscan()
+    adapt: Adapt = Adapt()
+    migration: Migration = Migration()
 
     @model_validator(mode="after")
-    def _range(self) -> "KMeansSegments":
+    def _range(self) -> "Segments":
         if self.k_min > self.k_max:
             raise ValueError(f"'k_min' ({self.k_min}) is above 'k_max' ({self.k_max})")
         return self
@@ -361,7 +426,7 @@ class Settings(Strict):
     production: Production = Production()
     mlflow: Mlflow = Mlflow()
     replay: Replay
-    segments: KMeansSegments = KMeansSegments()
+    segments: Segments = Segments()
     drift: Drift = Drift()
     kpis: dict[Annotated[str, Field(pattern=r"^\w+$")], Kpi] = {}
     generator: Generator = Generator()
@@ -377,6 +442,16 @@ class Settings(Strict):
             raise ValueError(
                 f"column {', '.join(shared)} is mapped in both requests and users; "
                 "models could not tell them apart"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _value_mapped(self) -> "Settings":
+        value, known = self.segments.value, self.requests.columns.continuous
+        if value is not None and value not in known:
+            raise ValueError(
+                f"segments.value: {value!r} is none of requests.columns.continuous "
+                f"({', '.join(known) or 'empty'})"
             )
         return self
 

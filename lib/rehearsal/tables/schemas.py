@@ -7,6 +7,8 @@ Delta's history has the commit times.
 from pyspark.sql.types import (
     ArrayType,
     BinaryType,
+    BooleanType,
+    DateType,
     DoubleType,
     IntegerType,
     LongType,
@@ -20,6 +22,7 @@ from pyspark.sql.types import (
 from rehearsal.tables.contract import TableContract, column
 
 COLD = "cold"  # the segment of users with no history, and of those not assigned
+NOISE = "noise"  # the segment of users in no dense place (dbscan)
 
 S, D, L, N, T = StringType(), DoubleType(), LongType(), IntegerType(), TimestampType()
 
@@ -30,7 +33,7 @@ def _struct(**fields: object) -> StructType:
 
 RUN = column("run_id", S, "the rehearsal this row belongs to")
 VERSION = column("segmentation_version", S, "the fitted segmentation")
-SEGMENT = column("segment_id", S, "segment; 'cold' for users with no history")
+SEGMENT = column("segment_id", S, "segment; 'cold' = no history, 'noise' = in no dense place")
 SEGMENT_OR_ALL = column("segment_id", S, "segment; NULL = all users")
 TYPE = column("request_type", S, "request type")
 WINDOW = [
@@ -59,66 +62,161 @@ QUARANTINE = TableContract(
     slice_by=("run_id", "step"),
 )
 
+SEGMENTATION = column("segmentation", S, "the history of segments this belongs to (segments.name)")
+
+USER_ACTIVITY = TableContract(
+    name="user_activity",
+    comment="Daily counts and sums per user, request type and outcome; they add over any span",
+    made_by="segment",
+    schema=StructType(
+        [
+            column("activity_version", S, "which columns of which log were counted"),
+            column("month", S, "month of `day`, yyyy-MM"),
+            column("day", DateType(), "UTC day"),
+            column("run_id", S, "run that counted the day"),
+            column("user_id", S, "user"),
+            TYPE,
+            column("outcome", S, "logged outcome where it is a category, else NULL"),
+            column("n_rows", L, "rows of the log on that day, over all users"),
+            column("n", L, "requests"),
+            column("first_at", T, "first request of the day"),
+            column("last_at", T, "last request of the day"),
+            column("night", L, "requests from 0 to 6 h UTC"),
+            column("morning", L, "requests from 6 to 12 h UTC"),
+            column("afternoon", L, "requests from 12 to 18 h UTC"),
+            column("evening", L, "requests from 18 to 24 h UTC"),
+            column("active_slots", L, "bit i = a request in half-hour i of the day, 0..47"),
+            column("value_sum", D, "sum of segments.value"),
+            column("value_n", L, "requests that have a value"),
+            column("outcome_sum", D, "sum of a numeric outcome"),
+            column("outcome_n", L, "requests that have an outcome"),
+        ]
+    ),
+    key=("activity_version", "day", "user_id", "request_type", "outcome"),
+    slice_by=("activity_version", "day"),
+    partition_by=("activity_version", "month"),
+)
+
 USER_FEATURES = TableContract(
     name="user_features",
     comment="Behaviour and profile of each user as of the start of the replay",
     made_by="segment",
     schema=StructType(
         [
-            VERSION,
+            RUN,
             column("user_id", S, "user"),
             column("as_of", T, "only requests before this instant count"),
             column("n_requests", L, "requests in the history"),
+            column("value", D, "sum of segments.value in the history; NULL without any"),
             column("features", ArrayType(D), "in the order of segmentations.feature_names"),
+            column("previous_segment_id", S, "segment before this run; NULL = new user"),
+            column("previous_pending_id", S, "segment the user was nearer to then"),
+            column("previous_pending_runs", N, "for so many runs in a row"),
         ]
     ),
-    key=("segmentation_version", "user_id"),
-    slice_by=("segmentation_version",),
+    key=("run_id", "user_id"),
+    slice_by=("run_id",),
 )
 
 SEGMENTATIONS = TableContract(
     name="segmentations",
-    comment="Fitted segmentations, one row per version",
+    comment="What each run decided about the segments, by which numbers, and the model in force",
     made_by="segment",
     schema=StructType(
         [
-            VERSION,
+            SEGMENTATION,
             RUN,
-            column("method", S, "kmeans"),
-            column("k", N, "segments, without 'cold'"),
-            column("as_of", T, "end of the history it was fitted on"),
-            column("n_users", L, "users assigned"),
+            VERSION,
+            column("method", S, "kmeans, bisecting, mixture or dbscan"),
+            column("decision", S, "fit, reassign, warm_refit or cold_refit"),
+            column("reason", S, "the numbers behind the decision, in words"),
+            column("as_of", T, "end of the history it describes"),
+            column("valid_from", T, "first instant its assignments hold for"),
+            column("k", N, "segments, without 'cold' and 'noise'"),
+            column("n_users", L, "users assigned, cold ones included"),
             column("n_fit_users", L, "users in the fitting sample"),
-            column("silhouette", D, "of the chosen k on the fitting sample, -1..1"),
-            column("cost", D, "within-segment sum of squares on the fitting sample"),
+            column("n_moved", L, "users whose segment changed"),
+            column("n_new", L, "users that had no segment before"),
+            column("n_gone", L, "users of the segments before that are no longer seen"),
+            column("psi", D, "change of the segment mix since the fit; NULL at a first fit"),
+            column("cost_ratio", D, "cost per user over that at the fit; NULL at a first fit"),
+            column("far_share", D, "users farther out than 99% were at the fit; NULL likewise"),
+            column("silhouette", D, "simplified silhouette over all users, -1..1"),
+            column("cost", D, "mean squared distance to the centre, scaled units"),
             column(
-                "k_curve", ArrayType(_struct(k=N, silhouette=D, cost=D)), "what each k would give"
+                "k_curve",
+                ArrayType(
+                    _struct(
+                        k=N,
+                        silhouette=D,
+                        davies_bouldin=D,
+                        calinski_harabasz=D,
+                        cost=D,
+                        smallest_share=D,
+                    )
+                ),
+                "what each k would give on the fitting sample; empty if not fitted anew",
+            ),
+            column("k_distances", ArrayType(D), "dbscan: rising k-distance curve behind eps"),
+            column(
+                "events",
+                ArrayType(
+                    _struct(event=S, segment_id=S, other_ids=ArrayType(S), share=D, n_users=L)
+                ),
+                "survived, born, died, split, merged (MONIC); share of users that overlap",
             ),
             column("feature_names", ArrayType(S), "names of user_features.features"),
-            column("pipeline_path", S, "the fitted Spark ML pipeline"),
-            column("settings_json", S, "the settings it was fitted with"),
+            column("model_json", S, "features, scaling, centres and ids: all that assigns a user"),
+            column("pipeline_path", S, "the same as a Spark ML pipeline; NULL if it has none"),
+            column("settings_json", S, "the settings of the segments"),
         ]
     ),
-    key=("segmentation_version",),
-    slice_by=("segmentation_version",),
+    key=("segmentation", "run_id"),
+    slice_by=("segmentation", "run_id"),
+)
+
+SEGMENT_ASSIGNMENTS = TableContract(
+    name="segment_assignments",
+    comment="Every user at one run: the segment, how near it is, and what pulls elsewhere",
+    made_by="segment",
+    schema=StructType(
+        [
+            RUN,
+            column("user_id", S, "user"),
+            SEGMENT,
+            column("distance", D, "to the segment's centre, in scaled feature units; NULL if cold"),
+            column("nearest_id", S, "nearest segment, which hysteresis may not have let in yet"),
+            column("is_noise", BooleanType(), "dbscan: in no dense place"),
+            column("membership", ArrayType(D), "mixture: probability of each segment"),
+            column("n_requests", L, "requests in the history"),
+            column("value", D, "sum of segments.value in the history; NULL without any"),
+            column("previous_segment_id", S, "segment before this run; NULL = new user"),
+            column("pending_id", S, "nearest segment if not the user's own"),
+            column("pending_runs", N, "it has been that for so many runs in a row"),
+        ]
+    ),
+    key=("run_id", "user_id"),
+    slice_by=("run_id",),
 )
 
 SEGMENTS = TableContract(
     name="segments",
-    comment="User to segment, with the time it holds for",
+    comment="User to segment over time: valid_from <= instant < valid_to is who was where then",
     made_by="segment",
     schema=StructType(
         [
-            VERSION,
+            SEGMENTATION,
             column("user_id", S, "user"),
             SEGMENT,
-            column("distance", D, "to the segment's centre, in scaled feature units; NULL if cold"),
+            column("is_noise", BooleanType(), "dbscan: in no dense place"),
             column("valid_from", T, "first instant of the assignment"),
             column("valid_to", T, "first instant after it; NULL = still valid"),
+            column("opened_by", S, "run that opened the row"),
+            column("closed_by", S, "run that closed it; NULL = open"),
         ]
     ),
-    key=("segmentation_version", "user_id", "valid_from"),
-    slice_by=("segmentation_version",),
+    key=("segmentation", "user_id", "valid_from"),
+    slice_by=("segmentation",),
 )
 
 SEGMENT_PROFILES = TableContract(
@@ -127,11 +225,12 @@ SEGMENT_PROFILES = TableContract(
     made_by="segment",
     schema=StructType(
         [
-            VERSION,
+            RUN,
             SEGMENT,
             column("segment_name", S, "short name from its strongest features"),
             column("n_users", L, "users in the segment"),
             column("user_share", D, "of all users, 0..1"),
+            column("stability", D, "mean Jaccard over bootstrap fits, 0..1; NULL if not fitted"),
             column("feature", S, "name of the feature"),
             column("segment_mean", D, "mean over the segment's users"),
             column("overall_mean", D, "mean over all users"),
@@ -139,8 +238,60 @@ SEGMENT_PROFILES = TableContract(
             column("rank", N, "1 = most unlike the average"),
         ]
     ),
-    key=("segmentation_version", "segment_id", "feature"),
-    slice_by=("segmentation_version",),
+    key=("run_id", "segment_id", "feature"),
+    slice_by=("run_id",),
+)
+
+SEGMENT_SAMPLES = TableContract(
+    name="segment_samples",
+    comment="A sample of users on the map of the segments, and each segment's prototypes",
+    made_by="segment",
+    schema=StructType(
+        [
+            RUN,
+            SEGMENT,
+            column("user_id", S, "a real user"),
+            column("x", D, "first principal component of the scaled features"),
+            column("y", D, "second principal component"),
+            column("distance", D, "to the segment's centre, in scaled feature units"),
+            column("prototype_rank", N, "1 = nearest the centre; NULL = drawn for the map"),
+        ]
+    ),
+    key=("run_id", "segment_id", "user_id"),
+    slice_by=("run_id",),
+)
+
+SEGMENT_MIGRATIONS = TableContract(
+    name="segment_migrations",
+    comment="Users from segment to segment since the run before, what they are worth, and alerts",
+    made_by="segment",
+    schema=StructType(
+        [
+            SEGMENTATION,
+            RUN,
+            column("previous_run_id", S, "the run it is compared with"),
+            column("from_segment_id", S, "segment before; NULL = was not there"),
+            column("to_segment_id", S, "segment now; NULL = is gone"),
+            column("n_users", L, "users of the flow"),
+            column("from_share", D, "of the users the segment had before, 0..1"),
+            column("expected_share", D, "the same over earlier runs; NULL without two of them"),
+            column(
+                "requests_before",
+                D,
+                "mean requests per user before; NULL if all stayed",
+            ),
+            column("requests_after", D, "the same, this run; NULL if gone"),
+            column("value_before", D, "mean value per user in the history, run before"),
+            column("value_after", D, "the same, this run"),
+            column("direction", S, "up, down or level, by the two segments' worth"),
+            column("p_value", D, "of the flow against its usual share; NULL without history"),
+            column("q_value", D, "Benjamini-Hochberg over the run's flows"),
+            column("status", S, "usual, unusual or no_history"),
+            column("reason", S, "why it has this status"),
+        ]
+    ),
+    key=("segmentation", "run_id", "from_segment_id", "to_segment_id"),
+    slice_by=("segmentation", "run_id"),
 )
 
 MODEL_OUTPUT = StructType([StructField("probabilities", ArrayType(D)), StructField("value", D)])
@@ -429,10 +580,14 @@ EFFECTS = TableContract(
 
 ALL = (
     QUARANTINE,
+    USER_ACTIVITY,
     USER_FEATURES,
     SEGMENTATIONS,
+    SEGMENT_ASSIGNMENTS,
     SEGMENTS,
     SEGMENT_PROFILES,
+    SEGMENT_SAMPLES,
+    SEGMENT_MIGRATIONS,
     REPLAYS,
     DRIFT_BINS,
     DRIFT_COUNTS,

@@ -5,9 +5,9 @@ STRING, STRING, TIMESTAMP) and its features under the user's own names: continuo
 categorical as STRING, datetime as TIMESTAMP.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, SparkSession, Window
@@ -83,16 +83,20 @@ def read_requests(
     *,
     timeless: bool,
     original: bool = False,
+    days: Sequence[date] | None = None,
 ) -> Admitted:
     """Return the requests with `start` <= requested_at < `end`, each request id once.
 
     Of requests with the same id the earliest stays. Rows without a readable time belong to no
     range; `timeless` says whether this reader rejects them, so that they are counted once.
-    `original` keeps the row as it was, in the struct column `original`.
+    `original` keeps the row as it was, in the struct column `original`; `days` are the only UTC
+    days wanted.
     """
     table = open_source(spark, settings.requests, "requests")
     time = _typed(table[quoted(settings.requests.columns.requested_at)], TimestampType())
     in_range = (time >= F.lit(start)) & (time < F.lit(end))
+    if days is not None:
+        in_range = in_range & F.to_date(time).isin(list(days))
     if timeless:
         in_range = in_range | time.isNull()
     label = settings.requests.label

@@ -1,9 +1,12 @@
 """Where Rehearsal's own tables live, and the only reads and writes of them."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -15,6 +18,8 @@ from rehearsal.names import quoted
 from rehearsal.settings import Settings
 from rehearsal.tables.contract import TableContract
 from rehearsal.tables.guard import refuse_production
+
+SliceValue = str | date | list[date]
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Store:
             raise
         return True
 
-    def read(self, contract: TableContract, **slice_values: str) -> DataFrame:
+    def read(self, contract: TableContract, **slice_values: SliceValue) -> DataFrame:
         """Return the rows of one slice.
 
         Raises:
@@ -56,10 +61,11 @@ class Store:
         rows = self.spark.read.table(self.reference(contract))
         return rows.where(_slice_condition(slice_values)) if slice_values else rows
 
-    def replace(self, contract: TableContract, rows: DataFrame, **slice_values: str) -> None:
+    def replace(self, contract: TableContract, rows: DataFrame, **slice_values: SliceValue) -> None:
         """Replace one slice by `rows`, atomically; the same call again leaves the same table.
 
-        The slice's own columns need not be in `rows`: they hold the slice's values.
+        The slice's own columns need not be in `rows`: they hold the slice's values. A list of
+        values replaces the slices of them all; then the column is in `rows`.
 
         Raises:
             ContractError: columns or slice differ from the contract.
@@ -71,14 +77,56 @@ class Store:
                 f"{contract.name} is replaced by ({', '.join(contract.slice_by)}), "
                 f"got ({', '.join(slice_values)})"
             )
-        keyed = rows.withColumns({name: F.lit(value) for name, value in slice_values.items()})
+        single = {name: F.lit(v) for name, v in slice_values.items() if not isinstance(v, list)}
+        keyed = rows.withColumns(single) if single else rows
         fitted = self._fit(contract, keyed)
-        self._ensure(contract, fitted.schema)
-        metadata = json.dumps({"slice": slice_values})
+        self._create(contract, fitted.schema)
+        metadata = json.dumps({"slice": slice_values}, default=str)
         writer = fitted.writeTo(self.reference(contract)).option("userMetadata", metadata)
         if contract.open:
             writer = writer.option("mergeSchema", "true")
         writer.overwrite(_slice_condition(slice_values))
+
+    def ensure(self, contract: TableContract) -> None:
+        """Make the table, empty, if it is not there yet.
+
+        Raises:
+            ProductionGuardError: the table lies where the configuration says production is.
+        """
+        refuse_production(self.settings)
+        self._create(contract, contract.schema)
+
+    def clear(self, contract: TableContract, **slice_values: SliceValue) -> None:
+        """Leave the slice empty, and the table there; writes nothing where that is so already."""
+        self.ensure(contract)
+        rows = self.read(contract, **slice_values)
+        if not rows.isEmpty():
+            self.replace(contract, rows.limit(0), **slice_values)
+
+    def change(
+        self,
+        contract: TableContract,
+        statement: str,
+        values: dict[str, Any],
+        **frames: DataFrame,
+    ) -> None:
+        """Run one atomic DELETE, UPDATE or MERGE on `{table}`, for tables that keep a history.
+
+        Args:
+            contract: the table.
+            statement: SQL of ours, with `:name` for every value and `{name}` for every frame.
+            values: what the `:name`s stand for; bound, never part of the text.
+            frames: what the `{name}`s stand for.
+
+        Raises:
+            ProductionGuardError: the table lies where the configuration says production is.
+        """
+        refuse_production(self.settings)
+        table = self.reference(contract)
+        if frames:  # then Spark formats the text, and a brace of the path's own must survive it
+            table = table.replace("{", "{{").replace("}", "}}")
+        text = statement.replace("{table}", table)
+        self.spark.sql(text, args=values, **frames)
 
     def folder(self, *parts: str) -> str:
         """Return a folder beside the tables for files a table row points to."""
@@ -89,7 +137,7 @@ class Store:
         """The folder or schema, as messages show it."""
         return str(self.settings.output.path or self.settings.output.catalog_schema)
 
-    def _ensure(self, contract: TableContract, schema: StructType) -> None:
+    def _create(self, contract: TableContract, schema: StructType) -> None:
         if self.exists(contract):
             return
         columns = ", ".join(_ddl(schema, name) for name in schema.names)
@@ -125,9 +173,12 @@ def _absolute(path: str) -> str:
     return path if "://" in path else str(Path(path.removeprefix("file:")).resolve())
 
 
-def _slice_condition(values: dict[str, str]) -> Column:
-    terms = [F.col(quoted(name)) == F.lit(value) for name, value in values.items()]
-    return reduce(Column.__and__, terms)
+def _slice_condition(values: Mapping[str, SliceValue]) -> Column:
+    return reduce(Column.__and__, (_holds(F.col(quoted(n)), v) for n, v in values.items()))
+
+
+def _holds(column: Column, value: SliceValue) -> Column:
+    return column.isin(value) if isinstance(value, list) else column == F.lit(value)
 
 
 def _literal(text: str) -> str:

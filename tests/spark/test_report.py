@@ -16,12 +16,16 @@ from rehearsal.tables.schemas import (
     DRIFT_CONTRIBUTIONS,
     DRIFT_SCORES,
     REPLAYS,
+    SEGMENT_MIGRATIONS,
     SEGMENT_PROFILES,
+    SEGMENT_SAMPLES,
+    SEGMENTATIONS,
     SYNTHESIZERS,
     SYNTHETIC_REQUESTS,
 )
 
 JUDGED = [(None, 0.01, "green"), ("s1", 0.2, "red"), ("s2", None, "insufficient_data")]
+FEATURES = [f"feature {i}" for i in range(20)]
 WEEKS = [datetime(2026, 3, 2), datetime(2026, 3, 9)]
 
 
@@ -32,18 +36,41 @@ def put(job: Job, contract: TableContract, rows: list[Row], **slice_values: str)
     job.store.replace(contract, frame.drop(*slice_values), **slice_values)
 
 
+def put_segments(job: Job) -> None:
+    """The segments in force are those of an earlier run."""
+    panel = Row(
+        k=2, silhouette=0.4, davies_bouldin=1.1, calinski_harabasz=90.0, cost=2.0,
+        smallest_share=0.4,
+    )  # fmt: skip
+    born = Row(event="born", segment_id="s2", other_ids=["s1"], share=0.9, n_users=6)
+    made = Row(
+        segmentation_version="v1", method="dbscan", decision="cold_refit", reason="mix", k=2,
+        valid_from=WEEKS[0], as_of=WEEKS[0], n_users=10, n_moved=1, n_new=0, n_gone=0, psi=0.3,
+        silhouette=0.41, k_curve=[panel], k_distances=[0.1, 0.2, 0.9], events=[born],
+        model_json='{"reach": 0.55}', settings_json='{"dbscan": {"eps": 0.7}}',
+    )  # fmt: skip
+    put(job, SEGMENTATIONS, [made], segmentation="main", run_id="r0")
+    flow = Row(
+        previous_run_id="r-1", from_segment_id="s1", to_segment_id=None, n_users=3, status="usual"
+    )
+    put(job, SEGMENT_MIGRATIONS, [flow], segmentation="main", run_id="r0")
+    user = Row(segment_id="s1", user_id="c7", x=0.1, y=0.2, distance=0.3, prototype_rank=1)
+    put(job, SEGMENT_SAMPLES, [user], run_id="r0")
+
+
 def put_first_half(job: Job) -> None:
     models = {"production_model": "models:/m/1", "experimental_model": "models:/m/2"}
     logged = [Row(request_id=f"q{i}", requested_at=WEEKS[0], **models) for i in range(3)]
     put(job, REPLAYS, logged, run_id="r1", origin="logged")
     profiles = [
         Row(
-            segment_id=s, segment_name=s.upper(), n_users=n, user_share=n / 10, feature=f, rank=rank
+            segment_id=s, segment_name=s.upper(), n_users=n, user_share=n / 10, stability=0.8,
+            feature=f, effect_size=0.5, rank=rank,
         )
         for s, n in (("s1", 4), ("s2", 6))
-        for rank, f in enumerate((f"feature {i}" for i in range(20)), start=1)
-    ]
-    put(job, SEGMENT_PROFILES, profiles, segmentation_version="r1")
+        for rank, f in enumerate(FEATURES, start=1)
+    ]  # fmt: skip
+    put(job, SEGMENT_PROFILES, profiles, run_id="r0")
     scores = [
         Row(
             segment_id=s, window_start=week, granularity="week", output="class", metric="kl_nats",
@@ -79,6 +106,7 @@ def test_a_run_that_was_never_scored_is_refused_with_the_way_out(job: Job) -> No
 
 def test_the_step_writes_and_logs_the_page_with_and_without_later_steps(job: Job) -> None:
     place = Path(job.settings.output.report)
+    put_segments(job)
     put_first_half(job)
     assert write_report(job) == place
     assert "No effect was measured in this run" in place.read_text(encoding="utf-8")
@@ -89,7 +117,15 @@ def test_the_step_writes_and_logs_the_page_with_and_without_later_steps(job: Job
 
     data = read_report_data(job)
     assert (data.n_requests, data.production_model) == (3, "models:/m/1")
-    assert data.profiles.groupby("segment_id").size().to_dict() == {"s1": 8, "s2": 8}
+    assert data.profiles.groupby("segment_id").size().to_dict() == {"s1": 20, "s2": 20}
+    segmentation = data.segmentation.iloc[0]
+    assert (segmentation["run_id"], segmentation["eps"]) == ("r0", 0.55)
+    assert segmentation["as_of"] == WEEKS[0]
+    assert list(data.k_curve["k"]) == [2]
+    assert list(data.k_distances["distance"]) == [0.1, 0.2, 0.9]
+    assert list(data.events.iloc[0]) == ["born", "s2", ["s1"], 0.9, 6]
+    assert list(data.migrations["from_segment_id"]) == ["s1"]
+    assert list(data.samples["user_id"]) == ["c7"]
     assert list(data.curves["epoch"]) == [1, 2]
     generated = data.generated.set_index("request_type")["n_synthetic"].to_dict()
     assert generated == {"buy": 2, "search": 1}
@@ -101,5 +137,6 @@ def test_the_step_writes_and_logs_the_page_with_and_without_later_steps(job: Job
         experiment_names=[job.settings.mlflow.experiment], output_format="list"
     )
     assert run.data.metrics["n_breaching_segments"] == 1
+    assert run.data.metrics["moved_user_share"] == 0.1
     logged = Path(mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/report.html"))
     assert logged.read_bytes() == place.read_bytes()

@@ -48,11 +48,12 @@ CONFIG: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart, the rows it shows, and the state that picks them."""
+    """A chart, the rows it shows, the state that picks them; `picks`: a click chooses a segment."""
 
     chart: Any
     rows: str
     follows: tuple[str, ...]
+    picks: bool = False
 
     def spec(self, state: Mapping[str, str]) -> dict[str, Any]:
         """Return the Vega-Lite specification with its parameters at `state`, without rows."""
@@ -93,7 +94,7 @@ def heat_map(found: Sequence[Finding], n_windows: int, width: Width) -> Figure:
             "column per window; the segments table holds the same findings as text."
         ),
     )
-    return Figure(chart, "scores", ("measure",))
+    return Figure(chart, "scores", ("measure",), picks=True)
 
 
 def _cells(base: Any, x: alt.X, y: alt.Y) -> tuple[Any, ...]:

@@ -1,12 +1,13 @@
 """One run's tables as small pandas frames: everything the report shows, and nothing else.
 
 What comes to the driver is bounded by segments x windows x metrics, segments x request types,
-segments x columns x bins or segments x epochs; nothing here grows with users or requests.
+segments x columns x bins, segments x epochs, segments x features, segments x segments, or the size
+of a sample that is fixed; nothing here grows with users or requests.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 from pyspark.sql import DataFrame
@@ -23,19 +24,35 @@ from rehearsal.tables.schemas import (
     FIDELITY,
     QUARANTINE,
     REPLAYS,
+    SEGMENT_MIGRATIONS,
     SEGMENT_PROFILES,
+    SEGMENT_SAMPLES,
+    SEGMENTATIONS,
     SYNTHESIZERS,
     SYNTHETIC_REQUESTS,
 )
 
-PROFILE_FEATURES = 8
-"""Features shown per segment."""
-
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "quarantine": ("step", "source_table", "reason", "n_rows"),
     "profiles": (
-        "segment_id", "segment_name", "n_users", "user_share", "feature", "segment_mean",
-        "overall_mean", "effect_size", "rank",
+        "segment_id", "segment_name", "n_users", "user_share", "stability", "feature",
+        "segment_mean", "overall_mean", "effect_size", "rank",
+    ),
+    "segmentation": (
+        "run_id", "method", "decision", "reason", "as_of", "valid_from", "k", "n_users",
+        "n_fit_users", "n_moved", "n_new", "n_gone", "psi", "cost_ratio", "far_share",
+        "silhouette", "cost", "eps",
+    ),
+    "k_curve": (
+        "k", "silhouette", "davies_bouldin", "calinski_harabasz", "cost", "smallest_share",
+    ),
+    "k_distances": ("position", "distance"),
+    "events": ("event", "segment_id", "other_ids", "share", "n_users"),
+    "samples": ("segment_id", "user_id", "x", "y", "distance", "prototype_rank"),
+    "migrations": (
+        "previous_run_id", "from_segment_id", "to_segment_id", "n_users", "from_share",
+        "expected_share", "requests_before", "requests_after", "value_before", "value_after",
+        "direction", "q_value", "status", "reason",
     ),
     "scores": (
         "segment_id", "window_start", "window_end", "granularity", "output", "metric",
@@ -70,7 +87,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 class ReportData:
     """What a report shows; frames have the columns of `COLUMNS` and may be empty.
 
-    `segment_id` is None for all users. Times are UTC and naive.
+    `segment_id` is None for all users. Times are UTC and naive. `segmentation` has the row of the
+    segments in force, or none; `k_curve`, `k_distances` and `events` are that row's lists.
     """
 
     run_id: str
@@ -80,7 +98,13 @@ class ReportData:
     end: datetime
     n_requests: int
     stored_outputs: bool
+    segmentation: pd.DataFrame
+    k_curve: pd.DataFrame
+    k_distances: pd.DataFrame
+    events: pd.DataFrame
     profiles: pd.DataFrame
+    samples: pd.DataFrame
+    migrations: pd.DataFrame
     scores: pd.DataFrame
     quarantine: pd.DataFrame
     alerts: pd.DataFrame
@@ -112,12 +136,13 @@ def read_report_data(job: Job) -> ReportData:
     """Read what the report needs of one run.
 
     Raises:
-        ContractError: the run has no replay, no segment profiles or no drift scores; tables of
-            later steps may be missing.
+        ContractError: the run has no replay, no segments in force, no profiles of them or no drift
+            scores; tables of later steps may be missing.
     """
-    run, version = {"run_id": job.run_id}, {"segmentation_version": job.segmentation_version}
     production, experimental, n_requests = _replayed(job)
-    profiles = job.store.read(SEGMENT_PROFILES, **version).where(F.col("rank") <= PROFILE_FEATURES)
+    run, segmented = {"run_id": job.run_id}, {"run_id": job.segmentation.run_id}
+    history = {"segmentation": job.settings.segments.name, **segmented}
+    profiles = job.store.read(SEGMENT_PROFILES, **segmented)
     scores = job.store.read(DRIFT_SCORES, **run)
     fitted = _rows(job, SYNTHESIZERS, run)
     return ReportData(
@@ -128,8 +153,11 @@ def read_report_data(job: Job) -> ReportData:
         end=_utc(job.settings.replay.end),
         n_requests=n_requests,
         stored_outputs=job.settings.models.stored,
-        profiles=_needed(job, SEGMENT_PROFILES, _frame("profiles", profiles)),
-        scores=_needed(job, DRIFT_SCORES, _frame("scores", scores)),
+        **_segmentation(job.store.read(SEGMENTATIONS, **history)),
+        profiles=_needed(SEGMENT_PROFILES, _frame("profiles", profiles), segmented["run_id"]),
+        samples=_frame("samples", _rows(job, SEGMENT_SAMPLES, segmented)),
+        migrations=_frame("migrations", _rows(job, SEGMENT_MIGRATIONS, history)),
+        scores=_needed(DRIFT_SCORES, _frame("scores", scores), job.run_id),
         quarantine=_frame("quarantine", _quarantined(_rows(job, QUARANTINE, run))),
         alerts=_frame("alerts", _rows(job, ALERTS, run)),
         contributions=_frame("contributions", _rows(job, DRIFT_CONTRIBUTIONS, run)),
@@ -159,10 +187,31 @@ def _frame(name: str, rows: DataFrame | None) -> pd.DataFrame:
     return frame.sort_values(order, kind="stable", na_position="first", ignore_index=True)
 
 
-def _needed(job: Job, contract: TableContract, frame: pd.DataFrame) -> pd.DataFrame:
+def _segmentation(rows: DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the one row of a segmentation as frames: itself, and each of its lists."""
+    lists = ("k_curve", "k_distances", "events")
+    # The model itself stays where it is: it is large, and eps is all of it the page shows.
+    reach = F.get_json_object("model_json", "$.reach")
+    given = F.get_json_object("settings_json", "$.dbscan.eps")
+    eps = F.when(F.col("method") == "dbscan", F.coalesce(reach, given)).try_cast("double")
+    names = [name for name in COLUMNS["segmentation"] if name != "eps"]
+    row = rows.select(*names, eps.alias("eps"), *lists).head()
+    if row is None:
+        return {name: empty(name) for name in ("segmentation", *lists)}
+    held = row.asDict(recursive=True)
+    for name in ("as_of", "valid_from"):
+        # A collected instant is in the driver's own zone.
+        held[name] = held[name] and held[name].astimezone(UTC).replace(tzinfo=None)
+    listed = {name: held.pop(name) or [] for name in lists}
+    listed["k_distances"] = list(enumerate(listed["k_distances"]))
+    frames = {"segmentation": [held], **listed}
+    return {name: pd.DataFrame(rows, columns=list(COLUMNS[name])) for name, rows in frames.items()}
+
+
+def _needed(contract: TableContract, frame: pd.DataFrame, run_id: str) -> pd.DataFrame:
     if frame.empty:
         raise ContractError(
-            f"{contract.name} has no rows of run {job.run_id}; "
+            f"{contract.name} has no rows of run {run_id}; "
             f"`rehearsal {contract.made_by}` with the same run id makes them"
         )
     return frame
@@ -207,5 +256,6 @@ def _generated(job: Job) -> DataFrame | None:
 
 _ORDER = (
     "step", "source_table", "scope", "segment_id", "window_start", "output", "metric",
-    "column_name", "bin", "rank", "request_type", "epoch", "reason",
+    "column_name", "bin", "rank", "request_type", "epoch", "from_segment_id", "to_segment_id",
+    "user_id", "reason",
 )  # fmt: skip

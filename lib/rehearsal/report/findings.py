@@ -13,6 +13,7 @@ ALL_KEY, ALL_LABEL = "*", "All users"
 """How 'all users' (segment_id NULL) is keyed and called in the report."""
 
 _TOP_TYPES, _TOLD_SEGMENTS = 3, 3
+_MAX_DRAWN, _MIN_DRAWN, _MAX_SCORES, _SCORES_PER_SEGMENT = 61, 6, 20_000, 20
 
 
 @dataclass(frozen=True)
@@ -116,20 +117,32 @@ def measures(data: ReportData) -> tuple[Measure, ...]:
 def findings(data: ReportData) -> tuple[Finding, ...]:
     """Return one finding for all users and one per segment, the worst segment first."""
     frame = scored(data)
+    rows = {str(key): own for key, own in frame.groupby("key")}
+    none = frame.iloc[:0]
     named = data.profiles.drop_duplicates("segment_id")
     segments = [
-        _finding(data, frame, *one)
-        for one in zip(
-            named["segment_id"],
-            named["segment_name"],
-            named["n_users"],
-            named["user_share"],
-            strict=True,
+        _finding(data, rows.get(str(one.segment_id), none), *one)
+        for one in named[["segment_id", "segment_name", "n_users", "user_share"]].itertuples(
+            index=False
         )
     ]
     segments.sort(key=lambda one: (STATUSES.index(one.status), -(one.ratio or 0.0), one.key))
     total = int(named["n_users"].sum())
-    return (_finding(data, frame, ALL_KEY, ALL_LABEL, total, 1.0), *segments)
+    every = _finding(data, rows.get(ALL_KEY, none), ALL_KEY, ALL_LABEL, total, 1.0)
+    return (every, *segments)
+
+
+def drawn(data: ReportData, found: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Return the findings that charts and long tables hold: all users and the worst segments.
+
+    The page would not load with the scores of hundreds of segments, or be read. What it holds of
+    every segment takes the room of some scores.
+    """
+    frame = data.scores
+    each = frame["window_start"].nunique() * len(frame[["output", "metric"]].drop_duplicates())
+    room = _MAX_SCORES - _SCORES_PER_SEGMENT * len(found)
+    fitting = max(room // max(each, 1), _MIN_DRAWN)
+    return tuple(found[: min(fitting, _MAX_DRAWN)])
 
 
 def breaching(found: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -163,13 +176,12 @@ def _told(one: Finding) -> str:
 
 def _finding(
     data: ReportData,
-    frame: pd.DataFrame,
+    rows: pd.DataFrame,
     key: str,
     name: str,
     n_users: float,
     user_share: float,
 ) -> Finding:
-    rows = frame[frame["key"] == key]
     present = set(rows["status"])
     status = next((one for one in STATUSES if one in present), "insufficient_data")
     worst = rows[(rows["status"] == status) & rows["ratio"].notna()]

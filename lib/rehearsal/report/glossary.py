@@ -54,3 +54,38 @@ GLOSSARY = {
     ),
 }
 """Each metric in one line, with its unit, range and direction."""
+
+SEGMENT_GLOSSARY = {
+    "silhouette": (
+        "How much nearer users are to their own segment's centre than to the next one, -1 to 1, "
+        "averaged (simplified silhouette, Hruschka 2004); higher = better apart."
+    ),
+    "Davies-Bouldin": (
+        "Spread of each segment ÷ distance to the segment most like it, averaged; from 0 up, "
+        "lower = better apart."
+    ),
+    "Calinski-Harabasz": (
+        "Variance between segments ÷ variance within them, per degree of freedom; from 0 up, "
+        "higher = better apart."
+    ),
+    "cost": "Mean squared distance of users to their segment's centre, in scaled units.",
+    "stability": (
+        "Mean Jaccard overlap of a segment with its like in fits on bootstrap samples, 0 to 1: "
+        "below 0.6 doubtful, from 0.75 stable (Hennig 2007)."
+    ),
+    "PSI of the mix": (
+        "Population stability index of the segments' shares of users against those at the fit; "
+        "0 = the same mix, above 0.25 = another one."
+    ),
+    "effect size": (
+        "Segment mean - mean of all users, in standard deviations of all users; 0 = average."
+    ),
+    "prototype": "One of the real users nearest to a segment's centre.",
+    "cold": "The segment of users with no or too little history to place them by.",
+    "noise": "The segment of users who lie in no dense place (DBSCAN only).",
+    "unusual flow": (
+        "More users from one segment to another than earlier runs lead to expect, after "
+        "correction for the number of flows; marked ▲."
+    ),
+}
+"""Each term of the section on segments in one line."""

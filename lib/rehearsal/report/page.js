@@ -74,9 +74,10 @@
   function pickedFrom(item) {
     const datum = item && item.datum;
     if (!datum) return null;
-    if (datum.key !== undefined) return datum.key;
-    const option = [...segmentPicker.options].find((one) => one.textContent === datum.value);
-    return option ? option.value : null;
+    const known = [...segmentPicker.options].find((one) =>
+      [datum.key, datum.value].includes(one.value) || one.textContent === datum.value
+    );
+    return known ? known.value : null;
   }
 
   async function start() {
@@ -86,7 +87,7 @@
         actions: false, renderer: "svg", mode: "vega-lite", logLevel: 1,
       });
       views.push(view);
-      if (name === "heat_map") {
+      if (figure.picks) {
         view.addEventListener("click", (_event, item) => {
           const segment = pickedFrom(item);
           if (segment !== null) choose({ segment });

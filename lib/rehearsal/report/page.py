@@ -1,27 +1,35 @@
 """The report as one HTML page that needs nothing but itself."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 
 import altair as alt
+import pandas as pd
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from rehearsal.report import charts, charts_generated
+from rehearsal.report import charts, charts_flows, charts_generated, charts_segments
 from rehearsal.report.charts import Figure
 from rehearsal.report.data import ReportData
 from rehearsal.report.findings import (
     ALL_KEY,
     Finding,
     Measure,
+    drawn,
     findings,
     measures,
     verdict,
     window_starts,
 )
-from rehearsal.report.glossary import GLOSSARY, GLYPHS, STATUS_NOTES, STATUS_WORDS
+from rehearsal.report.glossary import (
+    GLOSSARY,
+    GLYPHS,
+    SEGMENT_GLOSSARY,
+    STATUS_NOTES,
+    STATUS_WORDS,
+)
 from rehearsal.report.rows import (
     chart_rows,
     compact_json,
@@ -29,7 +37,9 @@ from rehearsal.report.rows import (
     plain,
     script_json,
 )
+from rehearsal.report.rows_segments import MAX_COLUMNS
 from rehearsal.report.texts import FILTERS, page_tables
+from rehearsal.report.texts_segments import segment_texts
 from rehearsal.settings import METRICS
 
 _PACKAGE = "rehearsal.report"
@@ -41,9 +51,14 @@ def render(data: ReportData) -> str:
     found, metrics = findings(data), measures(data)
     state = first_state(found, metrics)
     frames = chart_rows(data, found)
-    figures = _figures(data, found)
+    figures = _figures(data, found) | _segment_figures(data, frames)
     specs = {
-        name: {"spec": figure.spec(state), "rows": figure.rows, "follows": figure.follows}
+        name: {
+            "spec": figure.spec(state),
+            "rows": figure.rows,
+            "follows": figure.follows,
+            "picks": figure.picks,
+        }
         for name, figure in figures.items()
     }
     return _template().render(
@@ -58,11 +73,15 @@ def render(data: ReportData) -> str:
         status_words=STATUS_WORDS,
         status_notes=STATUS_NOTES,
         glossary=[(name, GLOSSARY[name]) for name in METRICS],
+        segment_glossary=SEGMENT_GLOSSARY,
+        figures=set(figures),
+        n_drawn=len(drawn(data, found)) - 1,
         absent=_absent(data),
         rows=Markup(compact_json(frames)),  # noqa: S704 no '<' is left in it
         specs=Markup(script_json(specs)),  # noqa: S704 likewise
         state_json=Markup(script_json(state)),  # noqa: S704 likewise
         **page_tables(data, found),
+        **segment_texts(data, found),
         **_assets(),
     )
 
@@ -76,7 +95,7 @@ def first_state(found: Sequence[Finding], metrics: Sequence[Measure]) -> dict[st
 def _figures(data: ReportData, found: Sequence[Finding]) -> dict[str, Figure]:
     windows = window_starts(data)
     figures = {
-        "heat_map": charts.heat_map(found, len(windows), "container"),
+        "heat_map": charts.heat_map(drawn(data, found), len(windows), "container"),
         "time_series": charts.time_series(windows, "container"),
         "profile": charts.profile_bars("container"),
     }
@@ -92,6 +111,27 @@ def _figures(data: ReportData, found: Sequence[Finding]) -> dict[str, Figure]:
     if len(data.effects):
         figures["effect"] = charts_generated.effect("container")
     return figures
+
+
+def _segment_figures(data: ReportData, frames: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
+    """Return the charts of the segments that have something to show."""
+    profiles = frames["profile_map"]
+    sizes = profiles["key"].nunique(), profiles["feature"].nunique()
+    figures = {
+        "segment_map": charts_segments.segment_map(sizes[0], "container"),
+        "profile_map": charts_segments.profile_map(*sizes, MAX_COLUMNS, "container"),
+        "migration_matrix": charts_flows.migration_matrix(frames["migration_matrix"], "container"),
+        "sankey": charts_flows.sankey(frames["sankey"], "container"),
+    }
+    curve, fitted = data.k_curve, data.segmentation
+    chosen = None if fitted.empty else plain(fitted["k"].iloc[0])
+    for name in charts_segments.INDICES:
+        if curve[name].notna().any():
+            figures[f"k_{name}"] = charts_segments.k_index(name, curve, chosen, "container")
+    if not fitted.empty:
+        eps = plain(fitted["eps"].iloc[0])
+        figures["k_distances"] = charts_segments.k_distances(eps, "container")
+    return {name: figure for name, figure in figures.items() if len(frames[figure.rows])}
 
 
 def _absent(data: ReportData) -> dict[str, str]:
@@ -146,7 +186,10 @@ def picture(data: ReportData, width: int = 900) -> bytes:
     records = [
         {name: plain(value) for name, value in one.items()} for one in rows.to_dict("records")
     ]
-    parts = [charts.heat_map(found, len(windows), width), charts.time_series(windows, width)]
+    parts = [
+        charts.heat_map(drawn(data, found), len(windows), width),
+        charts.time_series(windows, width),
+    ]
     titles = [metrics[0].label, f"{found[1].label if len(found) > 1 else found[0].label}"]
     specs = [
         {

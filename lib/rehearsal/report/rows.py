@@ -8,10 +8,14 @@ from typing import Any
 import pandas as pd
 
 from rehearsal.report.data import ReportData
-from rehearsal.report.findings import ALL_KEY, Finding, keyed, scored
+from rehearsal.report.findings import ALL_KEY, Finding, drawn, keyed, scored
+from rehearsal.report.rows_segments import segment_rows
 
 MAX_CATEGORIES, MAX_TYPES = 12, 14
 """Categories and request types shown apart; the others are summed."""
+
+PROFILE_FEATURES = 8
+"""Features shown per segment."""
 
 _DIGITS = 5
 _CATEGORY_KEYS = ["key", "column_name", "kind"]
@@ -20,20 +24,27 @@ _CATEGORY_KEYS = ["key", "column_name", "kind"]
 def chart_rows(data: ReportData, found: Sequence[Finding]) -> dict[str, pd.DataFrame]:
     """Return the named frames the charts refer to; marginals are one frame per column."""
     labels = {one.key: one.label for one in found}
+    shown = [one.key for one in drawn(data, found)]
+    telling = data.profiles[data.profiles["rank"] <= PROFILE_FEATURES]
     frames = {
-        "scores": _scores(data, labels),
-        "profiles": keyed(data.profiles)[
+        "scores": _among(_scores(data, labels), shown),
+        "profiles": keyed(telling)[
             ["key", "feature", "segment_mean", "overall_mean", "effect_size", "rank"]
         ],
-        "contributions": _contributions(data),
-        "curves": _curves(data),
-        "effects": _effects(data, labels),
+        "contributions": _among(_contributions(data), shown),
+        "curves": _among(_curves(data), shown),
+        "effects": _among(_effects(data, labels), shown),
+        **segment_rows(data, labels),
     }
-    shares = marginal_rows(data)
+    shares = _among(marginal_rows(data), shown)
     for place, column in enumerate(marginal_columns(data)):
         rows = shares[shares["column_name"] == column]
         frames[f"marginals_{place}"] = rows[["key", "bin", "label", "logged", "synthetic"]]
     return frames
+
+
+def _among(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    return frame[frame["key"].isin(keys)]
 
 
 def marginal_columns(data: ReportData) -> dict[str, str]:

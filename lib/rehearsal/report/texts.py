@@ -1,33 +1,38 @@
 """Rows and number formats of the page's tables."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import pandas as pd
 
 from rehearsal.report.data import ReportData
-from rehearsal.report.findings import Finding, keyed
+from rehearsal.report.findings import Finding, drawn, keyed
 from rehearsal.report.rows import effect_place, marginal_columns, plain, total_variation
 
 MISSING = "–"
+MAX_MESSAGES = 300
 
 
 def page_tables(data: ReportData, found: Sequence[Finding]) -> dict[str, Any]:
     """Return what the page's tables hold, as plain values the template escapes."""
     labels = {one.key: one.label for one in found}
-    cells = keyed(data.generated).sort_values(
-        ["key", "n_synthetic", "request_type"], ascending=[True, False, True]
+    shown = {one.key for one in drawn(data, found)}
+    cells, generators, effects = (
+        frame[frame["key"].isin(shown)]
+        for frame in map(keyed, (data.generated, data.synthesizers, data.effects))
     )
+    cells = cells.sort_values(["key", "n_synthetic", "request_type"], ascending=[True, False, True])
     return {
         "n_quarantined": int(data.quarantine["n_rows"].sum()),
         "quarantine": _records(data.quarantine),
-        "messages": [str(message) for message in data.alerts["message"]],
+        "messages": [str(message) for message in data.alerts["message"].head(MAX_MESSAGES)],
+        "n_messages": len(data.alerts),
         "n_synthetic": int(data.generated["n_synthetic"].sum()),
         "cells": _labelled(cells, labels),
-        "generators": _labelled(keyed(data.synthesizers), labels),
-        "marginals": _marginals(data),
-        "effects": _effects(data, labels),
+        "generators": _labelled(generators, labels),
+        "marginals": _marginals(data, shown),
+        "effects": _effects(effects, labels),
     }
 
 
@@ -46,8 +51,9 @@ def _labelled(frame: pd.DataFrame, labels: Mapping[str, str]) -> list[dict[str, 
     return _records(frame.assign(segment=frame["key"].map(labels).fillna(frame["key"])))
 
 
-def _marginals(data: ReportData) -> list[dict[str, Any]]:
+def _marginals(data: ReportData, shown: Collection[str]) -> list[dict[str, Any]]:
     distances = total_variation(data)
+    distances = distances[distances["key"].isin(shown)]
     listed = []
     for place, (column, kind) in enumerate(marginal_columns(data).items()):
         of_column = distances[distances["column_name"] == column]
@@ -58,7 +64,7 @@ def _marginals(data: ReportData) -> list[dict[str, Any]]:
     return listed
 
 
-def _effects(data: ReportData, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+def _effects(effects: pd.DataFrame, labels: Mapping[str, str]) -> list[dict[str, Any]]:
     return [
         {
             "key": one.key,
@@ -69,7 +75,7 @@ def _effects(data: ReportData, labels: Mapping[str, str]) -> list[dict[str, Any]
             "n_baseline": plain(one.n_baseline),
             "n_augmented": plain(one.n_augmented),
         }
-        for one in keyed(data.effects).itertuples()
+        for one in effects.itertuples()
     ]
 
 

@@ -11,6 +11,7 @@ from rehearsal.report.data import ReportData, read_report_data
 from rehearsal.report.findings import Finding, breaching, findings
 from rehearsal.report.glossary import GLYPHS, STATUS_WORDS
 from rehearsal.report.page import render
+from rehearsal.report.rows import plain
 from rehearsal.report.texts import MISSING, top_types
 from rehearsal.runtime import Job
 
@@ -52,11 +53,23 @@ def key_metrics(data: ReportData) -> dict[str, float]:
     }
     if segments:
         metrics["worst_score_over_threshold"] = max(one.ratio or 0.0 for one in segments)
+    metrics |= _segment_metrics(data)
     overall = data.effects[data.effects["scope"] == "all"]
     for row in overall.itertuples():
         metrics["baseline_disagreements_per_1000"] = row.baseline_per_1000
         metrics["augmented_disagreements_per_1000"] = row.augmented_per_1000
     return {name: float(value) for name, value in metrics.items()}
+
+
+def _segment_metrics(data: ReportData) -> dict[str, float]:
+    """Return how far users moved, and how well the segments fit them."""
+    if data.segmentation.empty:
+        return {}
+    row = data.segmentation.iloc[0]
+    metrics = {"silhouette": row["silhouette"], "segment_mix_psi": row["psi"]}
+    if row["n_users"]:
+        metrics["moved_user_share"] = row["n_moved"] / row["n_users"]
+    return {name: float(value) for name, value in metrics.items() if plain(value) is not None}
 
 
 def summary_table(data: ReportData) -> Table:

@@ -1,9 +1,11 @@
 import dataclasses
 import json
 import re
+from collections.abc import Callable
 from datetime import datetime
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -69,13 +71,18 @@ def test_status_is_written_out_beside_its_colour(data: ReportData) -> None:
         assert text.count(status) >= 2, status
 
 
-def test_user_texts_are_never_markup(data: ReportData) -> None:
+def test_user_texts_are_never_markup(segmented: Callable[[int], ReportData]) -> None:
+    data = segmented(3)
     hostile = "</script><script>throw 1</script><!--"
     frames = {
         "profiles": data.profiles.assign(segment_name=hostile, feature=hostile),
         "contributions": data.contributions.assign(request_type=hostile),
         "quarantine": data.quarantine.assign(reason=hostile),
         "fidelity": data.fidelity.assign(column_name=hostile, label=hostile),
+        "segmentation": data.segmentation.assign(reason=hostile, run_id=hostile),
+        "samples": data.samples.assign(user_id=hostile),
+        "events": data.events.assign(segment_id=hostile, event=hostile),
+        "migrations": data.migrations.assign(reason=hostile, to_segment_id=hostile),
     }
     harmless = Reader(render(data))
     page = render(dataclasses.replace(data, production_model=hostile, **frames))
@@ -86,6 +93,8 @@ def test_user_texts_are_never_markup(data: ReportData) -> None:
     assert reader.scripts[-2:] == harmless.scripts[-2:]
     rows = json.loads(reader.scripts[0])
     assert rows["profiles"]["feature"]["texts"] == [hostile]
+    assert rows["segment_map"]["user"]["texts"] == [hostile]
+    assert rows["migration_matrix"]["target"]["texts"] == [hostile]
 
 
 def test_the_page_loads_nothing_and_is_small(data: ReportData) -> None:
@@ -128,23 +137,48 @@ def test_the_same_run_gives_the_same_page(data: ReportData) -> None:
     assert render(data) == render(data)
 
 
-def test_hundred_windows_and_thirty_segments_stay_under_three_megabytes(data: ReportData) -> None:
-    segments = [f"s{segment}" for segment in range(30)]
+def scores_of(data: ReportData, segments: list[str], outputs: list[str]) -> pd.DataFrame:
+    """Return 100 windows of three metrics of each output over their threshold, no two alike."""
     windows = pd.date_range(datetime(2024, 1, 1), periods=100)
     metrics = ["kl_nats", "js_nats", "psi"]
-    grid = pd.MultiIndex.from_product([segments, windows, ["class", "value"], metrics])
+    grid = pd.MultiIndex.from_product([segments, windows, outputs, metrics])
     grid.names = ["segment_id", "window_start", "output", "metric"]
     rest = [name for name in COLUMNS["scores"] if name not in grid.names]
     one = data.scores[data.scores["segment_id"] == "s1"].iloc[0]
     scores = grid.to_frame(index=False).assign(**one[rest].to_dict())
-    scores = scores.assign(
-        score_bias_corrected=[place / 7 for place in range(len(scores))],
-        reason=[f"over, but not significant (q {place / 7:.2g})" for place in range(len(scores))],
+    number = np.arange(len(scores)) / 7
+    return scores.assign(
+        score_bias_corrected=number,
+        ci_low=number * 0.9,
+        ci_high=number * 1.1,
+        status="red",
+        reason=[f"over, but not significant (q {one:.2g})" for one in number],
     )[list(COLUMNS["scores"])]
-    s1 = data.profiles[data.profiles["segment_id"] == "s1"]
-    profiles = pd.concat(s1.assign(segment_id=segment) for segment in segments)
-    large = dataclasses.replace(data, scores=scores, profiles=profiles)
-    assert len(render(large).encode()) < 3_000_000
+
+
+def test_hundred_windows_of_all_of_thirty_segments_stay_under_three_megabytes(
+    segmented: Callable[[int], ReportData],
+) -> None:
+    data = segmented(30)
+    segments = [f"s{number}" for number in range(1, 31)]
+    large = dataclasses.replace(data, scores=scores_of(data, segments, ["class", "value"]))
+    page = render(large)
+    assert len(page.encode()) < 3_000_000
+    assert len(json.loads(Reader(page).scripts[0])["scores"]["score"]["values"]) == 30 * 100 * 6
+
+
+def test_of_hundreds_of_segments_the_page_draws_the_worst_and_says_so(
+    segmented: Callable[[int], ReportData],
+) -> None:
+    data = segmented(500)
+    segments = [f"s{number}" for number in range(1, 501)]
+    page = render(dataclasses.replace(data, scores=scores_of(data, segments, ["class"])))
+    assert len(page.encode()) < 3_000_000
+    text = Reader(page).text
+    assert "hold the 32 worst of 501 segments" in text
+    assert "The largest segments and the chosen one are shown; 461 smaller ones are" in text
+    assert "486 segments with smaller flows are summed as others" in text
+    assert text.count("s500 · ") >= 2
 
 
 def test_a_frame_with_other_columns_is_refused(data: ReportData) -> None:

@@ -1,5 +1,6 @@
 import dataclasses
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,19 @@ def test_brackets_in_names_are_not_console_markup(data: ReportData) -> None:
     console = Console(file=io.StringIO(), width=200)
     console.print(write.summary_table(dataclasses.replace(data, contributions=contributions)))
     assert "[red]x[/]" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_what_is_known_of_the_segments_is_among_the_key_metrics(
+    data: ReportData, segmented: Callable[[int], ReportData]
+) -> None:
+    assert not {"silhouette", "moved_user_share"} & set(write.key_metrics(data))
+    known = segmented(8)
+    metrics = write.key_metrics(known)
+    n_users = known.segmentation["n_users"].iloc[0]
+    assert metrics["moved_user_share"] == pytest.approx(600 / n_users)
+    assert (metrics["silhouette"], metrics["segment_mix_psi"]) == (0.31, 0.13)
+    first = dataclasses.replace(known, segmentation=known.segmentation.assign(psi=None))
+    assert "segment_mix_psi" not in write.key_metrics(first)
 
 
 def test_key_metrics_are_the_runs_figures(data: ReportData) -> None:

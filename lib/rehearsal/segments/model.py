@@ -1,0 +1,178 @@
+"""A fitted segmentation as one value: all that puts a user into a segment, in plain numpy.
+
+It needs neither Spark nor scikit-learn, so a service can hold it and ask about one user.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rehearsal.segments.mixture import Mixture
+from rehearsal.segments.nearest import nearest
+from rehearsal.segments.preparation import Preparation
+
+NOISE = "noise"  # tables.schemas.NOISE, which cannot be imported without Spark
+
+
+@dataclass(frozen=True, eq=False)
+class Assigned:
+    """Where n users belong.
+
+    Attributes:
+        segment_ids: segment of each user, shape (n,), objects.
+        nearest_ids: segment of the nearest centre (or of the likeliest component), shape (n,);
+            the same except for noise.
+        labels: position of that centre in the model, shape (n,).
+        distance: Euclidean distance to that centre in scaled units, shape (n,).
+        second_distance: to the nearest centre of any other segment; infinite if there is none.
+        membership: mixture only: probability of each of the model's segments, shape (n, k).
+        is_noise: dbscan only: the user is in no dense place, shape (n,).
+    """
+
+    segment_ids: np.ndarray
+    nearest_ids: np.ndarray
+    labels: np.ndarray
+    distance: np.ndarray
+    second_distance: np.ndarray
+    membership: np.ndarray | None
+    is_noise: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentModel:
+    """A fitted segmentation.
+
+    Attributes:
+        method: kmeans, bisecting, mixture or dbscan.
+        preparation: raw features to points.
+        centres: shape (m, p).
+        segment_ids: segment of each centre; several centres may share one (dbscan).
+        next_number: number of the next new segment; ids are never used twice.
+        seed: what the fit's randomness came from.
+        reach: dbscan: distance beyond which a user is noise.
+        assign_noise: dbscan: noise goes to the nearest segment and is only flagged.
+        mixture: weights and covariances of the components; the centres are their means.
+        shares: segment -> share of all users at the fit, 0..1.
+        far: segment -> distance within which 99% of its users were at the fit.
+        cost: mean squared distance over all users at the fit; None if never measured.
+        silhouette: simplified silhouette over all users at the fit; None likewise.
+    """
+
+    method: str
+    preparation: Preparation
+    centres: np.ndarray
+    segment_ids: tuple[str, ...]
+    next_number: int
+    seed: int
+    reach: float | None = None
+    assign_noise: bool = False
+    mixture: Mixture | None = None
+    shares: dict[str, float] = field(default_factory=dict)
+    far: dict[str, float] = field(default_factory=dict)
+    cost: float | None = None
+    silhouette: float | None = None
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """The distinct segment ids, in the order of their first centres."""
+        return tuple(dict.fromkeys(self.segment_ids))
+
+    def assign(self, raw: np.ndarray) -> Assigned:
+        """Return where users with raw features (n, d) belong; each row on its own.
+
+        A tie goes to the centre that comes first.
+        """
+        return self.assign_points(self.preparation.apply(raw))
+
+    def assign_points(self, points: np.ndarray) -> Assigned:
+        """Return where prepared points (n, p) belong."""
+        membership = None
+        labels, squared, rival_squared = nearest(points, self.centres)
+        if self.mixture is not None:
+            membership = self.mixture.membership(points, self.centres)
+            labels = membership.argmax(axis=1)
+            squared, rival_squared = self._to_labels(points, labels)
+        elif len(self.segments) < len(self.segment_ids):
+            _, rival_squared = self._to_labels(points, labels)
+        distance = np.sqrt(squared)
+        is_noise = np.zeros(len(points), bool) if self.reach is None else distance > self.reach
+        nearest_ids = np.array(self.segment_ids, dtype=object)[labels]
+        ids = nearest_ids.copy()
+        if not self.assign_noise:
+            ids[is_noise] = NOISE
+        second = np.sqrt(rival_squared)
+        return Assigned(ids, nearest_ids, labels, distance, second, membership, is_noise)
+
+    def distance_to(
+        self, raw: np.ndarray, segment_ids: Sequence[str | None] | np.ndarray
+    ) -> np.ndarray:
+        """Return each user's distance, shape (n,), to the nearest centre of the segment named.
+
+        NaN where the model has no such segment: the user's own is gone, or was never there.
+        """
+        return self.point_distance_to(self.preparation.apply(raw), segment_ids)
+
+    def point_distance_to(
+        self, points: np.ndarray, segment_ids: Sequence[str | None] | np.ndarray
+    ) -> np.ndarray:
+        """Return the same of prepared points (n, p)."""
+        named = np.asarray(segment_ids, dtype=object)
+        result = np.full(len(points), np.nan)
+        for segment in self.segments:
+            rows = named == segment
+            if rows.any():
+                _, squared, _ = nearest(points[rows], self._centres_of(segment))
+                result[rows] = np.sqrt(squared)
+        return result
+
+    def to_json(self) -> str:
+        """Return the model as JSON text; every number comes back as it was."""
+        held: dict[str, Any] = {
+            "method": self.method,
+            "preparation": self.preparation.to_dict(),
+            "centres": self.centres.tolist(),
+            "segment_ids": self.segment_ids,
+            "next_number": self.next_number,
+            "seed": self.seed,
+            "reach": self.reach,
+            "assign_noise": self.assign_noise,
+            "mixture": self.mixture and {k: v.tolist() for k, v in asdict(self.mixture).items()},
+            "shares": self.shares,
+            "far": self.far,
+            "cost": self.cost,
+            "silhouette": self.silhouette,
+        }
+        return json.dumps(held, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "SegmentModel":
+        """Return the model that `to_json` wrote."""
+        held = json.loads(text)
+        mixture = held["mixture"]
+        return cls(
+            **held
+            | {
+                "preparation": Preparation.from_dict(held["preparation"]),
+                "centres": np.array(held["centres"], dtype=float),
+                "segment_ids": tuple(held["segment_ids"]),
+                "mixture": mixture and Mixture(**{k: np.array(v) for k, v in mixture.items()}),
+            }
+        )
+
+    def _centres_of(self, segment: str) -> np.ndarray:
+        return self.centres[[name == segment for name in self.segment_ids]]
+
+    def _to_labels(self, points: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return squared distances to the label's centre, and to the nearest of other segments."""
+        own = np.array(self.segment_ids, dtype=object)[labels]
+        squared, rival = np.empty(len(points)), np.full(len(points), np.inf)
+        for label in np.unique(labels):
+            rows = labels == label
+            squared[rows] = nearest(points[rows], self.centres[[label]])[1]
+        for segment in self.segments:
+            _, to_segment, _ = nearest(points, self._centres_of(segment))
+            rival = np.where(own == segment, rival, np.minimum(rival, to_segment))
+        return squared, rival

@@ -22,7 +22,6 @@ from rehearsal.tables.schemas import (
     DRIFT_SCORES,
     REPLAYS,
     SEGMENT_PROFILES,
-    SEGMENTS,
 )
 
 NAME = "score-drift"
@@ -30,21 +29,20 @@ NAME = "score-drift"
 
 def step(job: Job) -> str:
     """Count once, then score every metric from the counts."""
-    store, drift, version = job.store, job.settings.drift, job.segmentation_version
+    store, drift, held = job.store, job.settings.drift, job.segmentation
     replays = store.read(REPLAYS, run_id=job.run_id, origin="logged")
-    segments = store.read(SEGMENTS, segmentation_version=version).where("valid_to IS NULL")
     if drift.bins_version is None:
         bins = pin_bins(replays, drift, job.settings.seed)
         store.replace(DRIFT_BINS, bins_rows(job.spark, bins), bins_version=bins.version)
     else:
         bins = read_bins(store.read(DRIFT_BINS, bins_version=drift.bins_version))
-    keyed = {"segmentation_version": F.lit(version), "bins_version": F.lit(bins.version)}
-    rows = drift_counts(replays, segments, bins, drift.window, list(job.settings.kpis))
+    keyed = {"segmentation_version": F.lit(held.version), "bins_version": F.lit(bins.version)}
+    rows = drift_counts(replays, job.segments(), bins, drift.window, list(job.settings.kpis))
     store.replace(DRIFT_COUNTS, rows.withColumns(keyed), run_id=job.run_id)
 
     # Bounded by segments x windows x (bins^2 + types x bins).
     counts = store.read(DRIFT_COUNTS, run_id=job.run_id).toPandas()
-    names = segment_names(store.read(SEGMENT_PROFILES, segmentation_version=version))
+    names = segment_names(store.read(SEGMENT_PROFILES, run_id=held.run_id))
     scores = score_cells(build_cells(counts, bins, list(names)), drift, bins)
     found = alerts(scores, names)
     scored = to_spark(job.spark, scores, DRIFT_SCORES).withColumns(keyed)

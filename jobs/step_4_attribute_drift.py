@@ -26,7 +26,7 @@ def step(job: Job) -> str:
     bins = read_bins(store.read(DRIFT_BINS, bins_version=version))
     parts = contributions(scores, counts, bins)
     rows = to_spark(job.spark, parts, DRIFT_CONTRIBUTIONS).withColumn(
-        "segmentation_version", F.lit(job.segmentation_version)
+        "segmentation_version", F.lit(job.segmentation.version)
     )
     store.replace(DRIFT_CONTRIBUTIONS, rows, run_id=job.run_id)
     return _told(parts.to_dict("records"))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from rehearsal.generate.fit import fit_generators
 from rehearsal.runtime import Job, run_main, step_command
-from rehearsal.tables.schemas import DRIFT_CONTRIBUTIONS, SEGMENTS, SYNTHESIZERS
+from rehearsal.tables.schemas import DRIFT_CONTRIBUTIONS, SYNTHESIZERS
 
 NAME = "fit-generators"
 
@@ -17,8 +17,7 @@ def step(job: Job) -> str:
     """Train the synthesizers of this run's breaching segments."""
     store, run_id = job.store, job.run_id
     contributions = store.read(DRIFT_CONTRIBUTIONS, run_id=run_id).toPandas()  # bounded
-    segments = store.read(SEGMENTS, segmentation_version=job.segmentation_version)
-    rows = fit_generators(job.spark, job.settings, run_id, contributions, segments)
+    rows = fit_generators(job.spark, job.settings, run_id, contributions, job.segments())
     store.replace(SYNTHESIZERS, rows, run_id=run_id)
     counts = store.read(SYNTHESIZERS, run_id=run_id).groupBy("status").count().collect()
     if not counts:

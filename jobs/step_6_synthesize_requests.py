@@ -18,9 +18,8 @@ def step(job: Job) -> str:
     """Fill this run's budget with synthetic requests and compare them with the logged ones."""
     store, run_id, out = job.store, job.run_id, tables.SYNTHETIC_REQUESTS
     contributions = store.read(tables.DRIFT_CONTRIBUTIONS, run_id=run_id).toPandas()  # bounded
-    segments = store.read(tables.SEGMENTS, segmentation_version=job.segmentation_version)
     models = store.read(tables.SYNTHESIZERS, run_id=run_id)
-    parts = (contributions, segments, models)
+    parts = (contributions, job.segments(), models)
     with closing(Synthesis(job.spark, job.settings, run_id, *parts)) as work:
         store.replace(out, work.requests(), rehearsal_run_id=run_id)
         written = store.read(out, rehearsal_run_id=run_id)

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from rehearsal.augment.stream import augmented_stream
 from rehearsal.runtime import Job, run_main, step_command
-from rehearsal.tables.schemas import AUGMENTED_REQUESTS, SEGMENTS, SYNTHETIC_REQUESTS
+from rehearsal.tables.schemas import AUGMENTED_REQUESTS, SYNTHETIC_REQUESTS
 from rehearsal.tables.source import read_requests
 
 NAME = "augment"
@@ -22,8 +22,7 @@ def step(job: Job) -> str:
         job.spark, job.settings, span.start, span.end, timeless=False, original=True
     )
     synthetic = store.read(SYNTHETIC_REQUESTS, rehearsal_run_id=job.run_id)
-    segments = store.read(SEGMENTS, segmentation_version=job.segmentation_version)
-    stream = augmented_stream(log.rows, synthetic, segments.where("valid_to IS NULL"))
+    stream = augmented_stream(log.rows, synthetic, job.segments())
     store.replace(AUGMENTED_REQUESTS, stream, rehearsal_run_id=job.run_id)
     written = store.read(AUGMENTED_REQUESTS, rehearsal_run_id=job.run_id)
     made = F.count_if(F.col("rehearsal_origin") == "synthetic")

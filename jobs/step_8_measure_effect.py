@@ -18,7 +18,6 @@ from rehearsal.tables.schemas import (
     DRIFT_SCORES,
     EFFECTS,
     REPLAYS,
-    SEGMENTS,
     SYNTHETIC_REQUESTS,
 )
 from rehearsal.tables.source import admit_requests, read_users
@@ -35,13 +34,12 @@ def step(job: Job) -> str:
     aside = _replay(job, synthetic)
     version = store.read(DRIFT_SCORES, run_id=job.run_id).head()["bins_version"]
     bins = read_bins(store.read(DRIFT_BINS, bins_version=version))
-    segments = store.read(SEGMENTS, segmentation_version=job.segmentation_version)
     targets = synthetic.selectExpr(
         "rehearsal_segment_id AS segment_id", "rehearsal_base_request_type AS request_type"
     ).distinct()
     sums = effect_sums(
         store.read(REPLAYS, run_id=job.run_id),
-        segments.where("valid_to IS NULL"),
+        job.segments(),
         targets,
         disagreement(bins.edges, settings.effect.value_tolerance),
     )

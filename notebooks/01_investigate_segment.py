@@ -32,7 +32,7 @@ alerts.orderBy(F.desc("score")).select("message").show(20, truncate=False)
 # COMMAND ----------
 worst = alerts.orderBy(F.desc(F.col("score") / F.col("threshold"))).head()
 segment = worst["segment_id"] if worst else None
-profile = job.store.read(tables.SEGMENT_PROFILES, segmentation_version=job.segmentation_version)
+profile = job.store.read(tables.SEGMENT_PROFILES, run_id=job.segmentation.run_id)
 profile.where(F.col("segment_id") == segment).orderBy("rank").select(
     "feature", "segment_mean", "overall_mean", "effect_size"
 ).show(10, truncate=False)
@@ -44,8 +44,8 @@ of_segment.orderBy("output", "rank").select("output", "request_type", "share", "
 # MAGIC %md ## The requests the two models differ on most
 
 # COMMAND ----------
-segments = job.store.read(tables.SEGMENTS, segmentation_version=job.segmentation_version)
-members = segments.where((F.col("segment_id") == segment) & F.col("valid_to").isNull())
+segments = job.segments()
+members = segments.where(F.col("segment_id") == segment)
 replays = job.store.read(tables.REPLAYS, run_id=RUN_ID, origin="logged")
 apart = F.abs(F.col("experimental.value") - F.col("production.value"))
 differing = (

@@ -1,16 +1,20 @@
 """One Spark session for all tests, tuned for many tiny jobs on two cores, and a tiny world."""
 
+import io
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from rich.console import Console
 
 from rehearsal.configure import parse_settings
+from rehearsal.jobs.run_loop import run_all
 from rehearsal.runtime import Job
 from rehearsal.session import get_session
 from rehearsal.settings import Mlflow, Settings, Spark
@@ -179,16 +183,27 @@ def job(spark: SparkSession, make_settings: MakeSettings) -> Job:
     return Job(spark, make_settings(), "r1")
 
 
-@pytest.fixture(scope="module")
-def module_job(
+@dataclass(frozen=True)
+class Loop:
+    """A run of the whole loop over the tiny world, and what it said on the console."""
+
+    job: Job
+    said: str
+
+
+@pytest.fixture(scope="session")
+def finished_loop(
     spark: SparkSession,
     world: Path,
     tmp_path_factory: pytest.TempPathFactory,
     mlflow_template: Path,
-) -> Job:
-    """A run over the tiny world that a module's tests share."""
+) -> Loop:
+    """The loop run once for all tests that look at its tables; they may run it again."""
     folder = tmp_path_factory.mktemp("loop")
-    return Job(spark, parse_settings(world_config(world, folder, mlflow_template)), "r1")
+    job = Job(spark, parse_settings(world_config(world, folder, mlflow_template)), "r1")
+    said = io.StringIO()
+    run_all(job, Console(file=said, width=120))
+    return Loop(job, said.getvalue())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

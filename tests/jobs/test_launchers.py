@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,10 @@ SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
 @pytest.fixture(scope="module")
-def config(
-    make_config: Callable[[Path], dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A configuration file over the tiny world; the warehouse is given by --set."""
+def config(finished_loop: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The configuration of the undisturbed loop as a file; the warehouse is given by --set."""
     folder = tmp_path_factory.mktemp("launch")
-    values = make_config(folder)
+    values = finished_loop.job.settings.model_dump(mode="json", by_alias=True)
     conf = {
         "spark.sql.shuffle.partitions": 2,
         "spark.default.parallelism": 2,
@@ -53,12 +51,9 @@ def config(
 
 
 @pytest.fixture(scope="module")
-def clean(spark: SparkSession, config: Path) -> Job:
+def clean(finished_loop: Any) -> Job:
     """The loop run once, undisturbed, on local[2]."""
-    job = place(spark, config, "clean")
-    for module in STEPS:
-        module.step(job)
-    return job
+    return finished_loop.job
 
 
 def place(spark: SparkSession, config: Path, name: str) -> Job:

@@ -1,16 +1,15 @@
 """The whole loop on the tiny world: the young's searches drift, and more of them are made."""
 
-import io
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from rich.console import Console
 
-from rehearsal.jobs.run_loop import STEPS, run_all
+from rehearsal.jobs.run_loop import STEPS
 from rehearsal.runtime import Job
 from rehearsal.tables import schemas as tables
 from rehearsal.tables.contract import TableContract
@@ -29,14 +28,8 @@ def contents(job: Job) -> dict[str, pd.DataFrame]:
 
 
 @pytest.fixture(scope="module")
-def said() -> io.StringIO:
-    return io.StringIO()
-
-
-@pytest.fixture(scope="module")
-def job(module_job: Job, said: io.StringIO) -> Job:
-    run_all(module_job, Console(file=said, width=120))
-    return module_job
+def job(finished_loop: Any) -> Job:
+    return finished_loop.job
 
 
 def slice_of(job: Job, contract: TableContract) -> DataFrame:
@@ -100,8 +93,8 @@ def test_the_augmented_stream_shows_more_disagreement_where_it_was_aimed(job: Jo
     assert effects.loc["all", "n_augmented"] > effects.loc["all", "n_baseline"] == 2400
 
 
-def test_the_console_says_what_was_found_and_where_to_look(job: Job, said: io.StringIO) -> None:
-    text = said.getvalue()
+def test_the_console_says_what_was_found_and_where_to_look(finished_loop: Any) -> None:
+    text = finished_loop.said
     assert "1 of 2 segments breach" in text
     assert "search" in text
     assert "report.html" in text
@@ -118,11 +111,12 @@ def test_a_rerun_leaves_every_table_identical(job: Job) -> None:
         pd.testing.assert_frame_equal(rows, after[name], obj=name)
 
 
-def test_another_run_leaves_the_first_ones_rows_alone(job: Job) -> None:
-    first = job.store.read(tables.SEGMENTS, segmentation_version=job.run_id).count()
-    STEPS[0].step(Job(job.spark, job.settings, "other"))
-    assert job.store.read(tables.SEGMENTS, segmentation_version=job.run_id).count() == first
-    assert job.store.read(tables.SEGMENTS, segmentation_version="other").count() == first
+def test_another_run_over_the_same_period_uses_the_segments_that_hold_already(job: Job) -> None:
+    made_by = {row["run_id"] for row in job.store.read(tables.SEGMENTATIONS).collect()}
+    other = Job(job.spark, job.settings, "other")
+    assert STEPS[0].step(other) == "the segments of run r1 hold already"
+    assert other.segmentation.run_id == "r1"
+    assert {row["run_id"] for row in job.store.read(tables.SEGMENTATIONS).collect()} == made_by
 
 
 def test_the_notebook_goes_from_the_alert_to_the_requests(

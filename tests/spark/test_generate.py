@@ -24,10 +24,10 @@ from rehearsal.settings import Settings
 from rehearsal.tables.schemas import (
     DRIFT_CONTRIBUTIONS,
     FIDELITY,
-    SEGMENTS,
     SYNTHESIZERS,
     SYNTHETIC_REQUESTS,
 )
+from rehearsal.tables.segment_history import record, restore
 from rehearsal.tables.source import admit_requests, open_source
 
 START = datetime(2024, 3, 1)
@@ -119,10 +119,10 @@ def segment_of(user: int) -> str:
 
 
 def write_inputs(job: Job, *, drifting: bool = True) -> None:
-    held = [(str(u), segment_of(u), None, START, None) for u in range(1, N_USERS + 1)]
-    names = "user_id string, segment_id string, distance double, valid_from timestamp, "
-    segments = job.spark.createDataFrame(held, names + "valid_to timestamp")
-    job.store.replace(SEGMENTS, segments, segmentation_version=job.run_id)
+    held = [(str(u), segment_of(u), False, False) for u in range(1, N_USERS + 1)]
+    names = "user_id string, segment_id string, is_noise boolean, known boolean"
+    restore(job.store, "main", [])
+    record(job.store, "main", job.run_id, START, job.spark.createDataFrame(held, names))
     rows = [
         (job.run_id, segment, "value", kind, n, share, share * 9.0, share, 9.0, rank)
         for segment in (("s/0", "s/1", "tiny") if drifting else ())
@@ -306,7 +306,7 @@ def test_without_drift_both_steps_write_empty_slices_and_say_so(
 
 @pytest.fixture(scope="module")
 def prepared(job: Job) -> tuple[DataFrame, Any]:
-    segments = job.store.read(SEGMENTS, segmentation_version="r1")
+    segments = job.segments()
     rows = logged_rows(job.spark, job.settings, segments, ["s/0", "s/1"])
     logged = training_rows(rows, job.settings.generator, 9)
     schema = open_source(job.spark, job.settings.requests, "requests").schema
@@ -360,7 +360,7 @@ def test_the_codec_and_the_parts_do_not_depend_on_partitioning(
 
 
 def test_max_rows_caps_a_segment(job: Job) -> None:
-    segments = job.store.read(SEGMENTS, segmentation_version="r1")
+    segments = job.segments()
     rows = logged_rows(job.spark, job.settings, segments, ["s/0", "s/1"])
     capped = job.settings.generator.model_copy(update={"max_rows": 100})
     counts = training_rows(rows, capped, 9).groupBy("segment_id", "part").count().collect()

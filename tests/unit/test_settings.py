@@ -35,8 +35,14 @@ def test_ten_lines_are_enough() -> None:
         ({"drift": {"thresholds": {"kl_nats": float("nan")}}}, "drift.thresholds.kl_nats: Input"),
         ({"drift": {"thresholds": {"kl_nats": -1}}}, "drift.thresholds.kl_nats: .* got -1"),
         ({"drift": {"window": "hour"}}, "drift.window: .*'day', 'week' or 'month', got 'hour'"),
-        ({"segments": {"method": "dbscam"}}, "segments.method: .*'mixture' or 'dbscan', got 'dbscam'"),
-        ({"segments": {"value": "price"}}, "segments.value: 'price' is none of requests.columns.continuous "),
+        (
+            {"segments": {"method": "dbscam"}},
+            "segments.method: .*'mixture' or 'dbscan', got 'dbscam'",
+        ),
+        (
+            {"segments": {"value": "price"}},
+            "segments.value: 'price' is none of requests.columns.continuous ",
+        ),
         ({"segments": {"dbscan": {"eps": 0}}}, "segments.dbscan.eps: .* greater than 0, got 0"),
         ({"segments": {"k_min": 9, "k_max": 3}}, "segments: 'k_min' .9. is above 'k_max' .3."),
         (

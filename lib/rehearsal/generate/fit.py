@@ -57,7 +57,7 @@ def fit_generators(
         settings: of the rehearsal.
         run_id: names the MLflow runs and the scratch folder.
         contributions: rows of `drift_contributions` of the run.
-        segments: rows of `segments` of the run's segmentation.
+        segments: (user_id, segment_id), each user once.
     """
     chosen = most_drifting(contributions, settings.generator.max_segments)
     rows: list[dict[str, Any]] = []

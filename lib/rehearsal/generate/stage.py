@@ -34,7 +34,7 @@ def logged_rows(
     Args:
         spark: the session.
         settings: sources and replay range.
-        segments: rows of `segments` of one segmentation.
+        segments: (user_id, segment_id), each user once.
         chosen: the segments to keep.
 
     Returns:
@@ -42,14 +42,8 @@ def logged_rows(
     """
     span = settings.replay
     requests = read_requests(spark, settings, span.start, span.end, timeless=False).rows
-    held = segments.where(F.col("segment_id").isin(list(chosen))).select(
-        F.col("user_id"), "segment_id", "valid_from", "valid_to"
-    )
-    rows = requests.join(held, "user_id").where(
-        (F.col("requested_at") >= F.col("valid_from"))
-        & (F.col("valid_to").isNull() | (F.col("requested_at") < F.col("valid_to")))
-    )
-    rows = rows.drop("valid_from", "valid_to")
+    held = segments.where(F.col("segment_id").isin(list(chosen))).select("user_id", "segment_id")
+    rows = requests.join(held, "user_id")
     if settings.users is None:
         return rows
     return rows.join(read_users(spark, settings.users).rows, "user_id", "left")

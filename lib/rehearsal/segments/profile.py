@@ -7,7 +7,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from rehearsal.segments.features import Feature
+from rehearsal.segments.feature import Feature
 from rehearsal.sums import stable_sum
 from rehearsal.tables.schemas import COLD
 

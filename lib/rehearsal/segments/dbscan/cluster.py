@@ -1,0 +1,210 @@
+"""DBSCAN of all users on Spark: the same clusters as scikit-learn's, whatever the partitioning.
+
+Points go to boxes of space, each box with the points within 2 eps of it is solved by one task, and
+the driver joins the boxes' clusters by the cells that their edges share. No point is shuffled
+twice.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    ArrayType,
+    BooleanType,
+    DoubleType,
+    IntegerType,
+    StructField,
+    StructType,
+)
+
+from rehearsal.errors import ContractError
+from rehearsal.seeds import hash_order, uniform
+from rehearsal.segments.dbscan.grid import LARGEST_COORDINATE_IN_EPS, cell_side
+from rehearsal.segments.dbscan.merge import merge
+from rehearsal.segments.dbscan.plan import Plan, make_plan, number_of_boxes
+from rehearsal.segments.dbscan.scatter import salts
+from rehearsal.segments.dbscan.worker import (
+    number_stage,
+    read_summary,
+    scatter_stage,
+    solve_stage,
+)
+
+_SAMPLE_ROWS = 100_000
+# The sample shapes the boxes and never the result, so its seed is no one's to choose.
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """Clusters of all users.
+
+    `rows` is (user_id, cluster INT, core BOOLEAN, point ARRAY<DOUBLE>): cluster is -1 for noise and
+    else 0..n_clusters-1 in the order of each cluster's smallest core user_id. It is read off
+    `solved`, which Spark keeps until `release`.
+    """
+
+    rows: DataFrame
+    dimensions: int
+    n_users: int
+    n_clusters: int
+    n_core: int
+    n_noise: int
+    solved: DataFrame
+
+    def release(self) -> None:
+        """Free what Spark keeps; `rows` would then be computed anew."""
+        self.solved.unpersist()
+
+
+def dbscan(
+    points: DataFrame, eps: float, min_points: int, *, cells: int | None = None
+) -> Clustering:
+    """Return the clusters that scikit-learn's DBSCAN finds in the rows in user_id order.
+
+    Two points are neighbours if the sum of their squared differences, axis after axis, is at most
+    eps * eps in double precision.
+
+    Args:
+        points: (user_id STRING or LONG, point ARRAY<DOUBLE>), finite and of one length; read three
+            times, so persist what is dear to compute.
+        eps: radius of a neighbourhood.
+        min_points: how many points, its own included, make a neighbourhood dense.
+        cells: into how many boxes to part space; by the number of points if None.
+
+    Raises:
+        ContractError: eps or min_points out of range, no points, points of different lengths, or
+            coordinates so large against eps that cells cannot tell them apart.
+    """
+    check_settings(eps, min_points)
+    n_users, dimensions = _measure(points, eps)
+    partitions = int(points.sparkSession.conf.get("spark.sql.shuffle.partitions") or 1)
+    n_boxes = cells or number_of_boxes(n_users, partitions)
+    plan = _plan(points, (n_users, dimensions), eps, min_points, n_boxes)
+    numbers = salts(plan.n_boxes)
+    scattered = points.select("user_id", "point").mapInArrow(
+        scatter_stage(plan, numbers), "salt int, block binary"
+    )
+    # A salt's hash is the number of its partition, so every box has one to itself.
+    by_box = scattered.repartition(plan.n_boxes, "salt")
+    solve = solve_stage(plan, numbers, min_points)
+    solved = by_box.mapInArrow(solve, "box int, block binary, summary binary").persist()
+    # A row per box: its clusters, and the cells of its edge, as many as its surface has.
+    told = solved.where(F.col("summary").isNotNull()).select("box", "summary").collect()
+    merged = merge([read_summary(row["box"], row["summary"], dimensions) for row in told])
+    blocks = solved.where(F.col("block").isNotNull()).select("box", "block")
+    schema = _schema(points.schema["user_id"])
+    return Clustering(
+        rows=blocks.mapInArrow(number_stage(merged.clusters), schema),
+        dimensions=dimensions,
+        n_users=n_users,
+        n_clusters=merged.n_clusters,
+        n_core=merged.n_core,
+        n_noise=merged.n_noise,
+        solved=solved,
+    )
+
+
+def representatives(
+    clustering: Clustering, eps: float, limit: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return core points that stand for the clusters: points (m, d), cluster numbers (m,).
+
+    One per occupied cell of side eps / sqrt(d), which is within eps of all core points there;
+    chosen by a hash of the user id, at least one per cluster and `limit` in all.
+
+    Raises:
+        ContractError: more clusters than `limit`.
+    """
+    if clustering.n_clusters > limit:
+        raise ContractError(
+            f"{clustering.n_clusters} clusters cannot be told by {limit} points; raise "
+            "segments.dbscan.eps or segments.dbscan.min_points, which leave fewer clusters"
+        )
+    side = cell_side(eps, clustering.dimensions)
+    cell = F.transform("point", lambda value: F.floor(value / F.lit(side)))
+    core = clustering.rows.where("core").select(
+        "cluster",
+        cell.alias("cell"),
+        F.struct(hash_order(_SEED, "user_id").alias("rank"), "user_id", "point").alias("chosen"),
+    )
+    per_cell = core.groupBy("cluster", "cell").agg(F.min("chosen").alias("chosen"))
+    # Bounded: at most `limit` points, and at most `limit` clusters with a point each.
+    per_cluster = core.groupBy("cluster").agg(F.min("chosen").alias("chosen"))
+    first = per_cell.orderBy("chosen").limit(limit).select("cluster", "chosen")
+    return _distinct([per_cluster.toArrow(), first.toArrow()], limit, clustering.dimensions)
+
+
+def _distinct(tables: list[pa.Table], limit: int, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return points and clusters of the first `limit` different users."""
+    seen: dict[object, tuple[list[float], int]] = {}
+    for row in pa.concat_tables(tables).to_pylist():
+        seen.setdefault(row["chosen"]["user_id"], (row["chosen"]["point"], row["cluster"]))
+    kept = list(seen.values())[:limit]
+    points = np.array([point for point, _ in kept], float).reshape(-1, dimensions)
+    return points, np.array([cluster for _, cluster in kept], np.int32)
+
+
+def check_settings(eps: float, min_points: int) -> None:
+    """Raise `ContractError` unless eps is a positive length and min_points a positive number."""
+    if not (eps > 0 and 0 < eps * eps < np.inf):
+        raise ContractError(
+            f"segments.dbscan.eps is {eps}, which is no radius: set it above 0, or leave it out to "
+            "have it read off the distances between users"
+        )
+    if min_points < 1:
+        raise ContractError(
+            f"segments.dbscan.min_points is {min_points}, must be 1 or more; twice the number of "
+            "features is a common choice"
+        )
+
+
+def _measure(points: DataFrame, eps: float) -> tuple[int, int]:
+    """Return how many points there are, and of how many coordinates."""
+    size = F.size("point")
+    largest = F.greatest(F.abs(F.array_max("point")), F.abs(F.array_min("point")))
+    row = points.agg(F.count("*"), F.min(size), F.max(size), F.max(largest)).collect()[0]
+    n_points, shortest, longest, far = row
+    if n_points == 0:
+        raise ContractError(
+            "there are no users to segment; lower segments.min_history_requests or lengthen "
+            "segments.history_days"
+        )
+    if shortest != longest or shortest < 1:
+        raise ContractError(
+            f"users' points have {shortest} to {longest} coordinates; give every user the same "
+            "number, one at the least"
+        )
+    if far > eps * LARGEST_COORDINATE_IN_EPS:
+        raise ContractError(
+            f"segments.dbscan.eps is {eps} where a coordinate is as large as {far:g}, more than "
+            f"{LARGEST_COORDINATE_IN_EPS:.0e} times eps; scale the features, or raise eps"
+        )
+    return n_points, shortest
+
+
+def _plan(
+    points: DataFrame, shape: tuple[int, int], eps: float, min_points: int, n_boxes: int
+) -> Plan:
+    n_points, dimensions = shape
+    rate = min(1.0, _SAMPLE_ROWS / n_points)
+    if n_boxes == 1:
+        return make_plan(np.zeros((0, dimensions)), eps, min_points, 1 / rate, n_boxes)
+    # About _SAMPLE_ROWS rows, whatever the number of users.
+    sample = points.where(uniform(_SEED, "user_id") < rate).select("point").toArrow()
+    values = sample["point"].combine_chunks().flatten().to_numpy().reshape(-1, dimensions)
+    return make_plan(values, eps, min_points, 1 / rate, n_boxes)
+
+
+def _schema(user_id: StructField) -> StructType:
+    return StructType(
+        [
+            user_id,
+            StructField("cluster", IntegerType()),
+            StructField("core", BooleanType()),
+            StructField("point", ArrayType(DoubleType())),
+        ]
+    )

@@ -1,0 +1,135 @@
+"""DBSCAN of all users, exact, and the bounded model that places users who come later.
+
+Density means little in many dimensions, so clusters are found in at most four: the features that
+`segments.dbscan.features` names, or the principal components of all of them.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from rehearsal.errors import ContractError, SettingsError
+from rehearsal.seeds import derive_seed
+from rehearsal.segments.assign import feature_matrix
+from rehearsal.segments.dbscan.cluster import Clustering, dbscan, representatives
+from rehearsal.segments.dbscan.epsilon import knee
+from rehearsal.segments.feature import Feature
+from rehearsal.segments.fit import sample_users
+from rehearsal.segments.model import SegmentModel
+from rehearsal.segments.preparation import Preparation, fit_preparation, principal_axes
+from rehearsal.settings import Segments
+from rehearsal.tables.schemas import NOISE
+
+_REPRESENTATIVES = 20_000  # what a model holds at most, and the JSON of it in a table row
+
+
+@dataclass(frozen=True)
+class DensityFit:
+    """A fitted model, each user's exact place, and what was measured on the way."""
+
+    model: SegmentModel
+    exact: DataFrame
+    n_fit_users: int
+    k_distances: tuple[float, ...]
+    retained: float | None
+
+
+def fit_density(
+    rows: DataFrame, features: Sequence[Feature], settings: Segments, seed: int
+) -> DensityFit:
+    """Return the clusters of all users, largest 's1', users in no dense place 'noise'.
+
+    Args:
+        rows: (user_id, features ARRAY<DOUBLE>), nulls allowed.
+        features: what each position is.
+        settings: dbscan's radius, number of neighbours and dimensions.
+        seed: with user ids, all that the preparation and the radius depend on.
+
+    Raises:
+        SettingsError: a feature that dbscan is to look at does not exist.
+        ContractError: no user has history, or the radius is not usable.
+    """
+    chosen = settings.dbscan
+    ids, raw = sample_users(rows, settings.fit_sample_users, derive_seed(seed, "fit sample"))
+    if len(ids) == 0:
+        raise ContractError(
+            f"no user has {settings.min_history_requests} or more requests before the replay; "
+            "lengthen segments.history_days or lower segments.min_history_requests"
+        )
+    preparation = _space(raw, features, settings)
+    points = _points(rows, preparation).persist()
+    curve: tuple[float, ...] = ()
+    eps = chosen.eps
+    if eps is None:
+        found = knee(points, chosen.min_points, seed)
+        eps, curve = found.eps, tuple(found.distances)
+    clustering = dbscan(points, eps, chosen.min_points)
+    model, names = _model(clustering, preparation, eps, settings, seed)
+    # Cluster -1 is the first place, the clusters follow.
+    places = F.array(F.lit(NOISE), *(F.lit(names[cluster]) for cluster in range(len(names))))
+    exact = F.element_at(places, F.col("cluster") + 2).alias("exact_id")
+    placed = clustering.rows.select("user_id", exact)
+    return DensityFit(model, placed, len(ids), curve, preparation.retained)
+
+
+def _points(rows: DataFrame, preparation: Preparation) -> DataFrame:
+    """Return (user_id, point ARRAY<DOUBLE>) of all users."""
+
+    def prepare(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            raw = feature_matrix(batch.column("features"), len(preparation.features))
+            points = np.ascontiguousarray(preparation.apply(raw))
+            offsets = pa.array(np.arange(0, points.size + 1, preparation.width), pa.int32())
+            column = pa.ListArray.from_arrays(offsets, pa.array(points.ravel()))
+            yield pa.RecordBatch.from_arrays(
+                [batch.column("user_id"), column], names=["user_id", "point"]
+            )
+
+    kind = "user_id string, point array<double>"
+    return rows.select("user_id", "features").mapInArrow(prepare, kind)
+
+
+def _space(raw: np.ndarray, features: Sequence[Feature], settings: Segments) -> Preparation:
+    """Return the preparation into the dimensions that density is looked for in."""
+    chosen, names = settings.dbscan, [feature.name for feature in features]
+    missing = sorted(set(chosen.features) - set(names))
+    if missing:
+        raise SettingsError(
+            f"segments.dbscan.features: no feature {', '.join(missing)}; there are "
+            f"{', '.join(names)}"
+        )
+    plain = fit_preparation(raw, features, settings.model_copy(update={"pca": None}))
+    if not chosen.features:
+        axes, retained = principal_axes(plain.apply(raw), 1.0, at_most=chosen.components)
+        return replace(plain, rotation=axes, retained=retained)
+    axes = np.zeros((len(features), len(chosen.features)))
+    for place, name in enumerate(chosen.features):
+        axes[names.index(name), place] = 1.0
+    return replace(plain, rotation=axes, retained=None)
+
+
+def _model(
+    clustering: Clustering, preparation: Preparation, eps: float, settings: Segments, seed: int
+) -> tuple[SegmentModel, dict[int, str]]:
+    """Return the model, and each cluster's segment id, the largest first."""
+    sizes = clustering.rows.groupBy("cluster").count().collect()  # bounded by clusters
+    counts = {row["cluster"]: row["count"] for row in sizes}
+    total = sum(counts.values())
+    n = clustering.n_clusters
+    by_size = sorted(range(n), key=lambda cluster: (-counts[cluster], cluster))
+    width = len(str(n))
+    names = {cluster: f"s{rank:0{width}d}" for rank, cluster in enumerate(by_size, start=1)}
+    points, clusters = representatives(clustering, eps, max(_REPRESENTATIVES, n))
+    shares = {names[cluster]: counts[cluster] / total for cluster in range(n)}
+    if not settings.dbscan.assign_noise:
+        shares[NOISE] = counts.get(-1, 0) / total
+    model = SegmentModel(
+        method="dbscan", preparation=preparation, centres=points,
+        segment_ids=tuple(names[cluster] for cluster in clusters), next_number=n + 1, seed=seed,
+        reach=eps, assign_noise=settings.dbscan.assign_noise, shares=shares,
+    )  # fmt: skip
+    return model, names

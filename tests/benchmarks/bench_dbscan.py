@@ -1,0 +1,234 @@
+"""DBSCAN over boxes on Spark against scikit-learn: seconds, memory, and that the labels agree.
+
+    python tests/benchmarks/bench_dbscan.py --sizes 200000,1000000 --dimensions 2,3 --peer
+    python tests/benchmarks/bench_dbscan.py --skew --peer --sizes 1000000 --dimensions 2
+    python tests/benchmarks/bench_dbscan.py --large
+    python tests/benchmarks/bench_dbscan.py --cases 10000
+
+Points are uniform in a unit cube, min_points is 10, and eps is such that a point has 20 neighbours
+on average at every size: with a fixed eps the pairs of neighbours would grow with the square of the
+points. --skew puts half of the points into 1% of the volume and 10% of the users into one place.
+--large runs 4 and 10 million points without the peer and gives the growth relative to linear from
+the smallest size. --cases runs small adversarial inputs in process and counts those that differ.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from math import gamma, pi
+from pathlib import Path
+
+import numpy as np
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from rehearsal.seeds import uniform
+from rehearsal.segments.dbscan.cluster import dbscan
+from rehearsal.session import get_session
+from rehearsal.settings import Spark
+
+MIN_POINTS, NEIGHBOURS, MEGABYTE = 10, 20, 1024**2
+PEER = """
+import sys, time, resource, numpy as np
+from sklearn.cluster import DBSCAN
+points, eps = np.load(sys.argv[1]), float(sys.argv[2])
+began, before = time.perf_counter(), time.process_time()
+fitted = DBSCAN(eps=eps, min_samples=int(sys.argv[3]), n_jobs=2).fit(points)
+seconds, cpu = time.perf_counter() - began, time.process_time() - before
+core = np.zeros(len(points), bool)
+core[fitted.core_sample_indices_] = True
+np.save(sys.argv[4], np.column_stack([fitted.labels_, core]))
+print(seconds, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    seconds: float
+    cpu: float
+    megabytes: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", default="200000,1000000")
+    parser.add_argument("--dimensions", default="2,3")
+    parser.add_argument("--peer", action="store_true")
+    parser.add_argument("--large", action="store_true")
+    parser.add_argument("--skew", action="store_true")
+    parser.add_argument("--cases", type=int)
+    options = parser.parse_args()
+    if options.cases:
+        run_cases(options.cases)
+        return
+    spark = get_session(Spark(master="local[2]", driver_memory="4g"))
+    # Workers start and the JVM warms up outside the measured runs.
+    measure(spark, 50_000, 2, skewed=False)
+    sizes = [1_000_000, 4_000_000, 10_000_000] if options.large else numbers(options.sizes)
+    for dimensions in numbers(options.dimensions):
+        first: tuple[int, Run] | None = None
+        for n in sizes:
+            peer = options.peer and not options.large
+            run = compare(spark, n, dimensions, options.skew, peer)
+            first = first or (n, run)
+            if n > first[0]:
+                growth = run.seconds / first[1].seconds / (n / first[0])
+                of_cpu = run.cpu / first[1].cpu / (n / first[0])
+                print(f"    growth {growth:.2f} x linear from {first[0]:,} (CPU {of_cpu:.2f} x)")
+
+
+def numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def run_cases(count: int) -> None:
+    sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+    from test_dbscan_exact import equals_reference, make_case
+
+    differ, boxes = 0, 0
+    for seed in range(count):
+        case = make_case(seed)
+        boxes += case.plan.n_boxes
+        differ += not equals_reference(case.points, case.min_points, case.plan)
+    print(f"{count:,} cases in {boxes:,} boxes, {differ} differ from scikit-learn")
+
+
+def compare(spark: SparkSession, n: int, dimensions: int, skewed: bool, peer: bool) -> Run:
+    ours, n_clusters, found = measure(spark, n, dimensions, skewed, keep=peer)
+    print(f"{n:,} points, {dimensions}-D{', skewed' if skewed else ''}: {n_clusters} clusters")
+    show("rehearsal", ours)
+    if peer:
+        theirs, equal = measure_peer(*found)
+        show("sklearn", theirs)
+        print(
+            f"    {theirs.seconds / ours.seconds:.1f} x faster, {theirs.cpu / ours.cpu:.1f} x less "
+            f"CPU, {theirs.megabytes / ours.megabytes:.1f} x less memory in a worker, "
+            f"labels equal: {'yes' if equal else 'NO'}"
+        )
+    return ours
+
+
+def show(name: str, run: Run) -> None:
+    cost = f"{run.seconds:7.1f} s {run.cpu:7.1f} CPU-s {run.megabytes:7.0f} MB at most"
+    print(f"    {name:10s} {cost}", flush=True)
+
+
+Found = tuple[np.ndarray, float, np.ndarray]
+
+
+def measure(
+    spark: SparkSession, n: int, dimensions: int, skewed: bool, keep: bool = False
+) -> tuple[Run, int, Found]:
+    """Time from points in memory to every row's cluster; keep what the peer needs."""
+    points = make_points(spark, n, dimensions, skewed).persist()
+    points.count()
+    eps = radius(n, dimensions)
+    processes = Processes()
+    began = time.perf_counter()
+    clustering = dbscan(points, eps, MIN_POINTS)
+    clustering.rows.write.format("noop").mode("overwrite").save()
+    seconds = time.perf_counter() - began
+    cpu, peak = processes.stop()
+    found = np.zeros((0, dimensions)), eps, np.zeros((0, 2))
+    if keep:
+        rows = clustering.rows.orderBy("user_id").toArrow()
+        places = rows["point"].combine_chunks().flatten().to_numpy().reshape(-1, dimensions)
+        labels = np.column_stack([rows["cluster"].to_numpy(), rows["core"].to_numpy()])
+        found = places, eps, labels
+    clustering.release()
+    points.unpersist()
+    return Run(seconds, cpu, peak), clustering.n_clusters, found
+
+
+def make_points(spark: SparkSession, n: int, dimensions: int, skewed: bool) -> DataFrame:
+    users = spark.range(n, numPartitions=8).withColumnRenamed("id", "user_id")
+    axes = [uniform(100 + axis, "user_id") for axis in range(dimensions)]
+    if skewed:
+        side = 0.01 ** (1 / dimensions)
+        thick, same = uniform(1, "user_id") < 0.5, uniform(2, "user_id") < 0.1
+        axes = [F.when(thick, 0.4 + side * axis).otherwise(axis) for axis in axes]
+        axes = [F.when(same, 0.7).otherwise(axis) for axis in axes]
+    return users.select("user_id", F.array(*axes).alias("point"))
+
+
+def radius(n: int, dimensions: int) -> float:
+    ball = pi ** (dimensions / 2) / gamma(dimensions / 2 + 1)
+    return float((NEIGHBOURS / (n * ball)) ** (1 / dimensions))
+
+
+def measure_peer(points: np.ndarray, eps: float, labels: np.ndarray) -> tuple[Run, bool]:
+    """Run scikit-learn in a process of its own, which shows what it takes at most."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = str(Path(folder, "points.npy")), str(Path(folder, "labels.npy"))
+        np.save(source, points)
+        command = [sys.executable, "-c", PEER, source, repr(eps), str(MIN_POINTS), target]
+        told = subprocess.run(command, capture_output=True, text=True, check=False)
+        if told.returncode != 0:
+            print(f"    sklearn    ended with code {told.returncode}: {told.stderr[-200:]}")
+            return Run(float("nan"), float("nan"), float("nan")), False
+        run = Run(*map(float, told.stdout.split()))
+        return run, bool((np.load(target) == labels).all())
+
+
+class Processes:
+    """CPU seconds of this process and all below it, and the most memory one Python worker held."""
+
+    def __init__(self) -> None:
+        self._began, self._peak, self._running = cpu_seconds(), 0.0, True
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> tuple[float, float]:
+        self._running = False
+        self._thread.join()
+        return cpu_seconds() - self._began, self._peak
+
+    def _watch(self) -> None:
+        while self._running:
+            for process in below():
+                try:
+                    words = Path(f"/proc/{process}/cmdline").read_bytes()
+                    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+                except OSError:  # it has ended meanwhile
+                    continue
+                if b"pyspark.daemon" in words:
+                    self._peak = max(self._peak, pages * os.sysconf("SC_PAGE_SIZE") / MEGABYTE)
+            time.sleep(0.05)
+
+
+def below() -> list[int]:
+    """This process and its descendants."""
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(folder.name)] = int(
+                folder.joinpath("stat").read_text().rsplit(")")[-1].split()[1]
+            )
+        except OSError:
+            continue
+    found = [os.getpid()]
+    for process in found:
+        found += [child for child, parent in parents.items() if parent == process]
+    return found
+
+
+def cpu_seconds() -> float:
+    ticks = 0
+    for process in below():
+        try:
+            fields = Path(f"/proc/{process}/stat").read_text().rsplit(")")[-1].split()
+        except OSError:
+            continue
+        ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Density segments: exactly scikit-learn's clusters at the fit, noise a cohort of its own."""
+
+import numpy as np
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from sklearn.cluster import DBSCAN
+
+from rehearsal.errors import ContractError, SettingsError
+from rehearsal.segments.feature import Feature
+from rehearsal.segments.fit_density import fit_density
+from rehearsal.segments.place_users import place_users
+from rehearsal.settings import Adapt, Dbscan, Segments
+
+FEATURES = (
+    Feature("requests", "activity"),
+    Feature("share of search", "type shares"),
+    Feature("age", "profile"),
+)
+
+
+def crowd() -> np.ndarray:
+    """Two dense groups of 120 and 60 users in the first two features, and 20 far from anyone."""
+    random = np.random.default_rng(4)
+    groups = [random.normal(mean, 0.1, (n, 2)) for mean, n in ((0.0, 120), (3.0, 60))]
+    loners = random.uniform(-8, 8, (20, 2)) + 20 * np.sign(random.normal(size=(20, 2)))
+    shape = np.vstack([*groups, loners])
+    return np.column_stack([shape, random.normal(40, 10, len(shape))])
+
+
+def users(spark: SparkSession, raw: np.ndarray) -> DataFrame:
+    rows = [
+        (f"u{i:03d}", 5, None, [float(x) for x in row], None, None, None)
+        for i, row in enumerate(raw)
+    ]
+    return spark.createDataFrame(
+        rows,
+        "user_id string, n_requests bigint, value double, features array<double>, "
+        "previous_segment_id string, previous_pending_id string, previous_pending_runs int",
+    ).repartition(3)
+
+
+def density(**values: object) -> Segments:
+    return Segments(method="dbscan", dbscan=Dbscan.model_validate(values))
+
+
+def test_named_features_give_exactly_the_clusters_of_scikit_learn(spark: SparkSession) -> None:
+    raw = crowd()
+    rows = users(spark, raw)
+    settings = density(features=("requests", "share of search"), min_points=5, eps=0.2)
+    fit = fit_density(rows, FEATURES, settings, seed=1)
+    placed = place_users(rows, fit.model, Adapt(), 1, fit.exact).orderBy("user_id").collect()
+    points = fit.model.preparation.apply(raw)
+    expected = DBSCAN(eps=0.2, min_samples=5).fit_predict(points)
+    names = {-1: "noise", 0: "s1", 1: "s2"}  # the first of scikit-learn's is the larger one here
+    assert [row["segment_id"] for row in placed] == [names[label] for label in expected]
+    assert (expected == -1).sum() >= 15
+    assert all(row["is_noise"] == (row["segment_id"] == "noise") for row in placed)
+    assert fit.model.shares["noise"] == pytest.approx((expected == -1).mean())
+
+
+def test_without_features_it_looks_at_components_and_says_how_much_they_keep(
+    spark: SparkSession,
+) -> None:
+    rows = users(spark, crowd())
+    fit = fit_density(rows, FEATURES, density(components=2, min_points=5), seed=1)
+    assert fit.model.preparation.width == 2
+    assert fit.retained is not None
+    assert 0.7 < fit.retained < 1
+    assert fit.model.reach is not None
+    assert fit.k_distances[0] <= fit.model.reach <= fit.k_distances[-1]
+
+
+def test_noise_can_go_to_the_nearest_segment_and_stays_flagged(spark: SparkSession) -> None:
+    rows = users(spark, crowd())
+    settings = density(
+        features=("requests", "share of search"), min_points=5, eps=0.2, assign_noise=True
+    )
+    fit = fit_density(rows, FEATURES, settings, seed=1)
+    placed = place_users(rows, fit.model, Adapt(), 1, fit.exact).toPandas()
+    assert set(placed["segment_id"]) == {"s1", "s2"}
+    assert placed["is_noise"].sum() >= 15
+
+
+def test_a_feature_that_does_not_exist_is_named_with_those_that_do(spark: SparkSession) -> None:
+    with pytest.raises(SettingsError, match="no feature income; there are requests, share of"):
+        fit_density(users(spark, crowd()), FEATURES, density(features=("income",)), seed=1)
+
+
+def test_nobody_with_history_says_what_to_change(spark: SparkSession) -> None:
+    nobody = users(spark, crowd()).where("user_id = 'none'")
+    with pytest.raises(ContractError, match="no user has 1 or more requests .*history_days"):
+        fit_density(nobody, FEATURES, density(eps=0.2), seed=1)
+
+
+def test_a_user_holds_on_to_a_segment_and_new_or_cold_users_do_not(spark: SparkSession) -> None:
+    raw = crowd()
+    fit = fit_density(
+        users(spark, raw),
+        FEATURES,
+        density(features=("requests", "share of search"), min_points=5, eps=0.2),
+        seed=1,
+    )
+    first = raw[0].tolist()
+    rows = spark.createDataFrame(
+        [
+            ("new", 5, None, first, None, None, None),
+            ("back", 5, None, first, "cold", None, None),
+            ("moved", 5, None, first, "s2", None, None),
+            ("gone quiet", 0, None, [None, None, 40.0], "s1", None, None),
+        ],
+        users(spark, raw[:1]).schema,
+    )
+    placed = {r["user_id"]: r for r in place_users(rows, fit.model, Adapt(), 1).collect()}
+    assert {name: row["segment_id"] for name, row in placed.items()} == {
+        "new": "s1", "back": "s1", "moved": "s1", "gone quiet": "cold",
+    }  # fmt: skip
+    assert placed["gone quiet"]["distance"] is None

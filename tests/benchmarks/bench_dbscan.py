@@ -1,15 +1,19 @@
 """DBSCAN over boxes on Spark against scikit-learn: seconds, memory, and that the labels agree.
 
     python tests/benchmarks/bench_dbscan.py --sizes 200000,1000000 --dimensions 2,3 --peer
-    python tests/benchmarks/bench_dbscan.py --skew --peer --sizes 1000000 --dimensions 2
+    python tests/benchmarks/bench_dbscan.py --uniform --peer
+    python tests/benchmarks/bench_dbscan.py --skew --sizes 1000000
     python tests/benchmarks/bench_dbscan.py --large
     python tests/benchmarks/bench_dbscan.py --cases 10000
 
-Points are uniform in a unit cube, min_points is 10, and eps is such that a point has 20 neighbours
-on average at every size: with a fixed eps the pairs of neighbours would grow with the square of the
-points. --skew puts half of the points into 1% of the volume and 10% of the users into one place.
---large runs 4 and 10 million points without the peer and gives the growth relative to linear from
-the smallest size. --cases runs small adversarial inputs in process and counts those that differ.
+The points are 20 round heaps with a tenth of noise around them, min_points is 10 and eps the knee
+of their k-distances, which gives a point about 50 neighbours in the plane and 100 in space at every
+size; with a fixed eps the pairs of neighbours would grow with the square of the points. --uniform
+has points all over instead, and an eps that gives them 20 neighbours, the least that connects them
+and the best case for a neighbour list. --skew puts half of these into 1% of the volume and 10% of
+the users into one place. --large runs 1, 4 and 10 million points without the peer and gives the
+growth relative to linear. --cases runs small adversarial inputs in process and counts those that
+differ. Seconds are from points in memory to every user's cluster; those of the knee come on top.
 """
 
 import argparse
@@ -24,11 +28,12 @@ from math import gamma, pi
 from pathlib import Path
 
 import numpy as np
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from rehearsal.seeds import uniform
 from rehearsal.segments.dbscan.cluster import dbscan
+from rehearsal.segments.dbscan.epsilon import knee
 from rehearsal.session import get_session
 from rehearsal.settings import Spark
 
@@ -62,7 +67,8 @@ def main() -> None:
     parser.add_argument("--dimensions", default="2,3")
     parser.add_argument("--peer", action="store_true")
     parser.add_argument("--large", action="store_true")
-    parser.add_argument("--skew", action="store_true")
+    parser.add_argument("--uniform", dest="kind", action="store_const", const="uniform")
+    parser.add_argument("--skew", dest="kind", action="store_const", const="skew")
     parser.add_argument("--cases", type=int)
     options = parser.parse_args()
     if options.cases:
@@ -70,13 +76,13 @@ def main() -> None:
         return
     spark = get_session(Spark(master="local[2]", driver_memory="4g"))
     # Workers start and the JVM warms up outside the measured runs.
-    measure(spark, 50_000, 2, skewed=False)
+    measure(spark, 200_000, 2, kind="blobs")
     sizes = [1_000_000, 4_000_000, 10_000_000] if options.large else numbers(options.sizes)
     for dimensions in numbers(options.dimensions):
         first: tuple[int, Run] | None = None
         for n in sizes:
             peer = options.peer and not options.large
-            run = compare(spark, n, dimensions, options.skew, peer)
+            run = compare(spark, n, dimensions, options.kind or "blobs", peer)
             first = first or (n, run)
             if n > first[0]:
                 growth = run.seconds / first[1].seconds / (n / first[0])
@@ -100,9 +106,9 @@ def run_cases(count: int) -> None:
     print(f"{count:,} cases in {boxes:,} boxes, {differ} differ from scikit-learn")
 
 
-def compare(spark: SparkSession, n: int, dimensions: int, skewed: bool, peer: bool) -> Run:
-    ours, n_clusters, found = measure(spark, n, dimensions, skewed, keep=peer)
-    print(f"{n:,} points, {dimensions}-D{', skewed' if skewed else ''}: {n_clusters} clusters")
+def compare(spark: SparkSession, n: int, dimensions: int, kind: str, peer: bool) -> Run:
+    ours, told, found = measure(spark, n, dimensions, kind, keep=peer)
+    print(f"{n:,} points, {dimensions}-D, {kind}: {told}")
     show("rehearsal", ours)
     if peer:
         theirs, equal = measure_peer(*found)
@@ -124,38 +130,60 @@ Found = tuple[np.ndarray, float, np.ndarray]
 
 
 def measure(
-    spark: SparkSession, n: int, dimensions: int, skewed: bool, keep: bool = False
-) -> tuple[Run, int, Found]:
+    spark: SparkSession, n: int, dimensions: int, kind: str, keep: bool = False
+) -> tuple[Run, str, Found]:
     """Time from points in memory to every row's cluster; keep what the peer needs."""
-    points = make_points(spark, n, dimensions, skewed).persist()
+    users = spark.range(n, numPartitions=8).withColumnRenamed("id", "user_id")
+    axes = [KINDS[kind](dimensions, axis) for axis in range(dimensions)]
+    points = users.select("user_id", F.array(*axes).alias("point")).persist()
     points.count()
-    eps = radius(n, dimensions)
+    began = time.perf_counter()
+    eps = knee(points, MIN_POINTS, seed=1).eps if kind == "blobs" else radius(n, dimensions)
+    looking = time.perf_counter() - began
     processes = Processes()
     began = time.perf_counter()
-    clustering = dbscan(points, eps, MIN_POINTS)
-    clustering.rows.write.format("noop").mode("overwrite").save()
-    seconds = time.perf_counter() - began
-    cpu, peak = processes.stop()
-    found = np.zeros((0, dimensions)), eps, np.zeros((0, 2))
-    if keep:
-        rows = clustering.rows.orderBy("user_id").toArrow()
-        places = rows["point"].combine_chunks().flatten().to_numpy().reshape(-1, dimensions)
-        labels = np.column_stack([rows["cluster"].to_numpy(), rows["core"].to_numpy()])
-        found = places, eps, labels
-    clustering.release()
+    found = dbscan(points, eps, MIN_POINTS)
+    found.rows.write.format("noop").mode("overwrite").save()
+    run = Run(time.perf_counter() - began, *processes.stop())
+    kept = rows_in_order(found.rows, dimensions) if keep else (np.zeros((0, dimensions)),) * 2
+    told = (
+        f"{found.n_clusters:,} clusters, {found.n_noise:,} noise, {found.solved.rdd.getNumPartitions()}"
+        f" boxes; eps {eps:.4g} in {looking:.1f} s"
+    )
+    found.release()
     points.unpersist()
-    return Run(seconds, cpu, peak), clustering.n_clusters, found
+    return run, told, (kept[0], eps, kept[1])
 
 
-def make_points(spark: SparkSession, n: int, dimensions: int, skewed: bool) -> DataFrame:
-    users = spark.range(n, numPartitions=8).withColumnRenamed("id", "user_id")
-    axes = [uniform(100 + axis, "user_id") for axis in range(dimensions)]
-    if skewed:
-        side = 0.01 ** (1 / dimensions)
-        thick, same = uniform(1, "user_id") < 0.5, uniform(2, "user_id") < 0.1
-        axes = [F.when(thick, 0.4 + side * axis).otherwise(axis) for axis in axes]
-        axes = [F.when(same, 0.7).otherwise(axis) for axis in axes]
-    return users.select("user_id", F.array(*axes).alias("point"))
+def rows_in_order(rows: DataFrame, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
+    table = rows.orderBy("user_id").toArrow()
+    points = table["point"].combine_chunks().flatten().to_numpy().reshape(-1, dimensions)
+    return points, np.column_stack([table["cluster"].to_numpy(), table["core"].to_numpy()])
+
+
+def uniform_axis(_dimensions: int, axis: int) -> Column:
+    return uniform(100 + axis, "user_id")
+
+
+def blobs_axis(dimensions: int, axis: int) -> Column:
+    """Normal around one of 20 centres (Box and Muller 1958), but for a tenth of the users."""
+    heap = F.floor(uniform(1, "user_id") * 20)
+    centre = F.pmod(F.xxhash64(heap, F.lit(axis)), F.lit(1000)) / 1000
+    radial = F.sqrt(-2 * F.log(1 - uniform(200 + axis, "user_id")))
+    normal = radial * F.cos(2 * pi * uniform(300 + axis, "user_id"))
+    noise = uniform(2, "user_id") < 0.1
+    return F.when(noise, uniform_axis(dimensions, axis)).otherwise(centre + 0.02 * normal)
+
+
+def skew_axis(dimensions: int, axis: int) -> Column:
+    """Half of the users in 1% of the volume, and a tenth of them in one place."""
+    place = uniform_axis(dimensions, axis)
+    thick, same = uniform(1, "user_id") < 0.5, uniform(2, "user_id") < 0.1
+    crowded = F.when(thick, 0.4 + 0.01 ** (1 / dimensions) * place).otherwise(place)
+    return F.when(same, 0.7).otherwise(crowded)
+
+
+KINDS = {"uniform": uniform_axis, "blobs": blobs_axis, "skew": skew_axis}
 
 
 def radius(n: int, dimensions: int) -> float:

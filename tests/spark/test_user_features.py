@@ -27,10 +27,7 @@ AS_OF = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday
 SETTINGS = Segments(recent_days=7, value="amount", history_days=60)
 ADDED = {"activity_version", "run_id", "n_rows"}  # by whoever writes the table
 PROFILE = UserColumns(user_id="id", continuous=("age",), categorical=("country",))
-LOG = (
-    "user_id string, request_type string, requested_at timestamp, amount double, answer string, "
-    "stars double"
-)
+LOG = "user_id string, request_type string, requested_at timestamp, amount double, answer string"
 ROWS = [
     ("u", "buy", datetime(2026, 2, 20, 0, 0), 10.0, "yes", 1.0),  # a Friday
     ("u", "search", datetime(2026, 2, 21, 0, 0), None, "no", None),
@@ -91,7 +88,7 @@ U = {
 
 
 def log_of(spark: SparkSession, rows: Sequence[tuple[Any, ...]]) -> DataFrame:
-    return spark.createDataFrame(list(rows), LOG)
+    return spark.createDataFrame(list(rows), f"{LOG}, stars double")
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +106,8 @@ def activity(spark: SparkSession) -> DataFrame:
 def by_user(made: DataFrame, features: Sequence[Feature]) -> dict[str, dict[str, Any]]:
     names = [feature.name for feature in features]
     return {
-        row["user_id"]: {
-            "n_requests": row["n_requests"],
-            "value": row["value"],
-            **dict(zip(names, row["features"], strict=True)),
-        }
+        row["user_id"]: dict(zip(names, row["features"], strict=True))
+        | {"n_requests": row["n_requests"], "value": row["value"]}
         for row in made.collect()
     }
 
@@ -154,9 +148,8 @@ def test_every_feature_is_what_a_hand_counts_before_the_instant(
     assert (w["age"], w["country = PL"]) == (None, 0)
     assert new["n_requests"] == 0
     assert (new["age"], new["country = PT"]) == (50, 1)
-    assert {new[name] for name in U if name not in ("age", "country = PL", "country = PT")} == {
-        None
-    }
+    behaviour = set(U) - {"age", "country = PL", "country = PT"}
+    assert {new[name] for name in behaviour} == {None}
 
 
 def test_a_numeric_outcome_is_averaged(spark: SparkSession) -> None:
@@ -192,13 +185,9 @@ def test_days_add_up_in_pieces_and_with_a_day_counted_again(spark: SparkSession)
     held = full_days(as_of - timedelta(days=40), as_of)
     at_once = days(before & day.isin([*held, as_of.date()]))
     again = held[17]
-    pieces = [
-        days(day.isin(held[:20]) & (day != again), 5),
-        days(day.isin(held[20:]), 1),
-        days(day == again, 2),
-        days(before & (day == as_of.date())),
-    ]
-    together = pieces[0].union(pieces[1]).union(pieces[2]).union(pieces[3])
+    together = days(day.isin(held[:20]) & (day != again), 5)
+    together = together.union(days(day.isin(held[20:]), 1)).union(days(day == again, 2))
+    together = together.union(days(before & (day == as_of.date())))
     features = choose_features(at_once, None, None, SETTINGS, as_of, "answer")
     results = [
         by_user(user_features(activity, None, features, SETTINGS, as_of), features)
@@ -215,10 +204,8 @@ def test_days_add_up_in_pieces_and_with_a_day_counted_again(spark: SparkSession)
 
 def test_held_days_are_those_that_lie_whole_before_the_instant() -> None:
     noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
-    assert full_days(noon, AS_OF + timedelta(days=2, hours=3)) == [
-        date(2026, 3, 2),
-        date(2026, 3, 3),
-    ]
+    later = AS_OF + timedelta(days=2, hours=3)
+    assert full_days(noon, later) == [date(2026, 3, 2), date(2026, 3, 3)]
     assert full_days(AS_OF, AS_OF + timedelta(days=1)) == [date(2026, 3, 2)]
     assert full_days(noon, noon) == []
 

@@ -161,6 +161,31 @@ def test_users_out_of_reach_are_noise_or_only_flagged() -> None:
     assert NOISE == schemas.NOISE
 
 
+def test_without_any_dense_place_everyone_is_noise() -> None:
+    empty = one_feature(centres=np.empty((0, 1)), segment_ids=(), reach=1.0)
+    found = empty.assign(np.array([[0.0], [3.0]]))
+    assert found.segment_ids.tolist() == [NOISE, NOISE]
+    assert found.is_noise.all()
+
+
+def test_thousands_of_centres_place_users_as_their_distances_say() -> None:
+    random = np.random.default_rng(0)
+    # A lattice: many users are as near to two centres or more.
+    centres = random.integers(0, 30, size=(2000, 2)).astype(float)
+    ids = tuple(f"s{i % 3}" for i in range(2000))
+    raw = random.integers(0, 60, size=(300, 2)) / 2
+    preparation = fit_preparation(raw, (A, B), asked())
+    # Values to 30 pass the clip unharmed, and powers of two scale exactly.
+    eights = np.full(2, 8.0)
+    unit = replace(preparation, centre=np.zeros(2), scale=eights, weights=eights)
+    found = SegmentModel("dbscan", unit, centres, ids, 4, 1).assign(raw)
+    squared = ((raw[:, None, :] - centres[None]) ** 2).sum(axis=2)
+    assert found.labels.tolist() == squared.argmin(axis=1).tolist()
+    others = np.array([i % 3 for i in range(2000)])[None] != (found.labels % 3)[:, None]
+    rivals = np.where(others, squared, np.inf).min(axis=1)
+    assert found.second_distance.tolist() == np.sqrt(rivals).tolist()
+
+
 def test_a_mixture_finds_what_sklearn_finds() -> None:
     random = np.random.default_rng(2)
     points = np.vstack([random.normal(size=(300, 2)) * [3, 0.3], random.normal(size=(200, 2)) + 2])

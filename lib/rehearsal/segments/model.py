@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rehearsal.segments.mixture import Mixture
-from rehearsal.segments.nearest import nearest
+from rehearsal.segments.nearest import nearest, squared_to
 from rehearsal.segments.preparation import Preparation
 
 NOISE = "noise"  # tables.schemas.NOISE, which cannot be imported without Spark
@@ -25,7 +25,7 @@ class Assigned:
         segment_ids: segment of each user, shape (n,), objects.
         nearest_ids: segment of the nearest centre (or of the likeliest component), shape (n,);
             the same except for noise.
-        labels: position of that centre in the model, shape (n,).
+        labels: position of that centre in the model, shape (n,); -1 if the model has none.
         distance: Euclidean distance to that centre in scaled units, shape (n,).
         second_distance: to the nearest centre of any other segment; infinite if there is none.
         membership: mixture only: probability of each of the model's segments, shape (n, k).
@@ -89,20 +89,22 @@ class SegmentModel:
 
     def assign_points(self, points: np.ndarray) -> Assigned:
         """Return where prepared points (n, p) belong."""
+        if len(self.centres) == 0:  # dbscan that found no dense place
+            return _all_noise(len(points))
         membership = None
         labels, squared, rival_squared = nearest(points, self.centres)
         if self.mixture is not None:
             membership = self.mixture.membership(points, self.centres)
             labels = membership.argmax(axis=1)
-            squared, rival_squared = self._to_labels(points, labels)
-        elif len(self.segments) < len(self.segment_ids):
-            _, rival_squared = self._to_labels(points, labels)
+            squared = squared_to(np.ascontiguousarray(points.T), self.centres, labels)
+        if self.mixture is not None or len(self.segments) < len(self.segment_ids):
+            rival_squared = self._rival_squared(points, labels)
         distance = np.sqrt(squared)
         is_noise = np.zeros(len(points), bool) if self.reach is None else distance > self.reach
         nearest_ids = np.array(self.segment_ids, dtype=object)[labels]
-        ids = nearest_ids.copy()
-        if not self.assign_noise:
-            ids[is_noise] = NOISE
+        ids = nearest_ids
+        if is_noise.any() and not self.assign_noise:
+            ids = np.where(is_noise, NOISE, nearest_ids)
         second = np.sqrt(rival_squared)
         return Assigned(ids, nearest_ids, labels, distance, second, membership, is_noise)
 
@@ -165,14 +167,17 @@ class SegmentModel:
     def _centres_of(self, segment: str) -> np.ndarray:
         return self.centres[[name == segment for name in self.segment_ids]]
 
-    def _to_labels(self, points: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return squared distances to the label's centre, and to the nearest of other segments."""
+    def _rival_squared(self, points: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return squared distances to the nearest centre of another segment than the label's."""
         own = np.array(self.segment_ids, dtype=object)[labels]
-        squared, rival = np.empty(len(points)), np.full(len(points), np.inf)
-        for label in np.unique(labels):
-            rows = labels == label
-            squared[rows] = nearest(points[rows], self.centres[[label]])[1]
+        rival = np.full(len(points), np.inf)
         for segment in self.segments:
-            _, to_segment, _ = nearest(points, self._centres_of(segment))
-            rival = np.where(own == segment, rival, np.minimum(rival, to_segment))
-        return squared, rival
+            others = own != segment
+            _, squared, _ = nearest(points[others], self._centres_of(segment))
+            rival[others] = np.minimum(rival[others], squared)
+        return rival
+
+
+def _all_noise(n: int) -> Assigned:
+    far, nobody = np.full(n, np.inf), np.full(n, NOISE, dtype=object)
+    return Assigned(nobody, nobody, np.full(n, -1), far, far, None, np.ones(n, bool))

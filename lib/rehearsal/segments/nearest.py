@@ -5,9 +5,14 @@ of the batch and on the machine. So it only proposes; the distances given are su
 column, and where rounding could decide between two centres all k are computed that way.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 _BLOCK_CELLS = 1 << 18  # distances held at once: they stay in the cache
+# From so many centres and points on a tree of few dimensions is faster than all the products.
+_TREE_CENTRES, _TREE_POINTS, _TREE_DIMENSIONS = 256, 64, 6
 _EPSILON = float(np.finfo(np.float64).eps)
 
 
@@ -65,20 +70,41 @@ def squared_to_all(columns: np.ndarray, centres: np.ndarray) -> np.ndarray:
 def _propose(
     columns: np.ndarray, centres: np.ndarray, rivals: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    n = columns.shape[1]
+    (p, n), k = columns.shape, len(centres)
     labels, seconds = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    if len(centres) == 1:
+    if k == 1:
         return labels, seconds
-    block = max(_BLOCK_CELLS // len(centres), 64)
-    factors = _factors(centres)
+    if k >= _TREE_CENTRES and n >= _TREE_POINTS and p <= _TREE_DIMENSIONS:
+        propose = _tree(centres)
+    else:
+        propose = partial(_by_products, factors=_factors(centres))
+    block = max(_BLOCK_CELLS // k, 64)
     for start in range(0, n, block):
         part = columns[:, start : start + block]
-        best, second, unsure = _nearest_in_block(part, factors, rivals)
+        best, second, unsure = propose(part, rivals=rivals)
         if unsure.any():
             exact = squared_to_all(part[:, unsure], centres)
             best[unsure], second[unsure] = _two_lowest(exact)
         labels[start : start + block], seconds[start : start + block] = best, second
     return labels, seconds
+
+
+def _tree(centres: np.ndarray) -> Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    from scipy.spatial import KDTree
+
+    tree = KDTree(centres)
+
+    def propose(part: np.ndarray, rivals: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        p = len(part)
+        distances, index = tree.query(part.T, k=3)
+        gaps = np.diff(distances, axis=1)
+        doubt = 4.0 * _EPSILON * (p + 4) * distances[:, 2]
+        unsure = gaps[:, 0] <= doubt
+        if rivals:
+            unsure |= gaps[:, 1] <= doubt
+        return index[:, 0], index[:, 1], unsure
+
+    return propose
 
 
 def _factors(centres: np.ndarray) -> np.ndarray:
@@ -87,8 +113,8 @@ def _factors(centres: np.ndarray) -> np.ndarray:
     return np.hstack([-2.0 * centres, squares, np.ones_like(squares)])
 
 
-def _nearest_in_block(
-    part: np.ndarray, factors: np.ndarray, rivals: bool
+def _by_products(
+    part: np.ndarray, rivals: bool, factors: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return nearest, second nearest, and where rounding leaves either in doubt."""
     p, n = part.shape

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-_PAIRS_AT_ONCE = 4_000_000
+# Bounds a worker's memory: a pair takes about 100 bytes while it is looked at.
+_PAIRS_AT_ONCE = 500_000
 _PROBES = 256
 # Proposals reach a little beyond eps, so that the trees' own rounding leaves no pair out.
 _MARGIN = 1 + 1e-9

@@ -11,7 +11,8 @@ of their k-distances, which gives a point about 50 neighbours in the plane and 1
 size; with a fixed eps the pairs of neighbours would grow with the square of the points. --uniform
 has points all over instead, and an eps that gives them 20 neighbours, the least that connects them
 and the best case for a neighbour list. --skew puts half of these into 1% of the volume and 10% of
-the users into one place. --large runs 1, 4 and 10 million points without the peer and gives the
+the users into one place. --widen 2 doubles eps, which gives 4 and 8 times the neighbours. --large
+runs 1, 4 and 10 million points without the peer and gives the
 growth relative to linear. --cases runs small adversarial inputs in process and counts those that
 differ. Seconds are from points in memory to every user's cluster; those of the knee come on top.
 """
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--uniform", dest="kind", action="store_const", const="uniform")
     parser.add_argument("--skew", dest="kind", action="store_const", const="skew")
+    parser.add_argument("--widen", type=float, default=1.0)
     parser.add_argument("--cases", type=int)
     options = parser.parse_args()
     if options.cases:
@@ -82,7 +84,7 @@ def main() -> None:
         first: tuple[int, Run] | None = None
         for n in sizes:
             peer = options.peer and not options.large
-            run = compare(spark, n, dimensions, options.kind or "blobs", peer)
+            run = compare(spark, n, dimensions, options.kind or "blobs", options.widen, peer)
             first = first or (n, run)
             if n > first[0]:
                 growth = run.seconds / first[1].seconds / (n / first[0])
@@ -106,8 +108,10 @@ def run_cases(count: int) -> None:
     print(f"{count:,} cases in {boxes:,} boxes, {differ} differ from scikit-learn")
 
 
-def compare(spark: SparkSession, n: int, dimensions: int, kind: str, peer: bool) -> Run:
-    ours, told, found = measure(spark, n, dimensions, kind, keep=peer)
+def compare(
+    spark: SparkSession, n: int, dimensions: int, kind: str, widen: float, peer: bool
+) -> Run:
+    ours, told, found = measure(spark, n, dimensions, kind, widen, keep=peer)
     print(f"{n:,} points, {dimensions}-D, {kind}: {told}")
     show("rehearsal", ours)
     if peer:
@@ -130,7 +134,12 @@ Found = tuple[np.ndarray, float, np.ndarray]
 
 
 def measure(
-    spark: SparkSession, n: int, dimensions: int, kind: str, keep: bool = False
+    spark: SparkSession,
+    n: int,
+    dimensions: int,
+    kind: str,
+    widen: float = 1.0,
+    keep: bool = False,
 ) -> tuple[Run, str, Found]:
     """Time from points in memory to every row's cluster; keep what the peer needs."""
     users = spark.range(n, numPartitions=8).withColumnRenamed("id", "user_id")
@@ -139,16 +148,17 @@ def measure(
     points.count()
     began = time.perf_counter()
     eps = knee(points, MIN_POINTS, seed=1).eps if kind == "blobs" else radius(n, dimensions)
-    looking = time.perf_counter() - began
+    eps, looking = eps * widen, time.perf_counter() - began
     processes = Processes()
     began = time.perf_counter()
     found = dbscan(points, eps, MIN_POINTS)
     found.rows.write.format("noop").mode("overwrite").save()
     run = Run(time.perf_counter() - began, *processes.stop())
     kept = rows_in_order(found.rows, dimensions) if keep else (np.zeros((0, dimensions)),) * 2
+    n_boxes = found.solved.rdd.getNumPartitions()
     told = (
-        f"{found.n_clusters:,} clusters, {found.n_noise:,} noise, {found.solved.rdd.getNumPartitions()}"
-        f" boxes; eps {eps:.4g} in {looking:.1f} s"
+        f"{found.n_clusters:,} clusters, {found.n_noise:,} noise, {n_boxes} boxes; "
+        f"eps {eps:.4g} in {looking:.1f} s"
     )
     found.release()
     points.unpersist()

@@ -158,11 +158,11 @@ def test_a_group_the_sample_missed_makes_all_users_count(spark: SparkSession) ->
     raw = np.random.default_rng(0).normal(size=(3000, 1))
     settings = Segments(k_min=2, k_max=2, fit_sample_users=100, min_segment_share=0)
     drawn, _ = sample_users(frame(spark, raw), 100, derive_seed(5, "fit sample"))
-    missed = [i for i in range(3000) if f"u{i}" not in set(drawn)][:60]
+    missed = [i for i in range(3000) if f"u{i}" not in set(drawn)][:300]
     raw[missed] = 7.0
     fit = fit_model(frame(spark, raw), FEATURES[:1], settings, seed=5)
     assert fit.n_fit_users == 100
-    assert min(fit.model.shares.values()) == pytest.approx(0.02)
+    assert min(fit.model.shares.values()) == pytest.approx(0.1)
 
 
 def test_the_sample_is_the_same_users_in_the_same_order_on_any_partitioning(

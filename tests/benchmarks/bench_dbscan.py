@@ -7,14 +7,16 @@
     python tests/benchmarks/bench_dbscan.py --cases 10000
 
 The points are 20 round heaps with a tenth of noise around them, min_points is 10 and eps the knee
-of their k-distances, which gives a point about 50 neighbours in the plane and 100 in space at every
-size; with a fixed eps the pairs of neighbours would grow with the square of the points. --uniform
-has points all over instead, and an eps that gives them 20 neighbours, the least that connects them
-and the best case for a neighbour list. --skew puts half of these into 1% of the volume and 10% of
-the users into one place. --widen 2 doubles eps, which gives 4 and 8 times the neighbours. --large
-runs 1, 4 and 10 million points without the peer and gives the
-growth relative to linear. --cases runs small adversarial inputs in process and counts those that
-differ. Seconds are from points in memory to every user's cluster; those of the knee come on top.
+of their k-distances at the first size: a point then has about 50 neighbours in the plane and 100 in
+space. It is made smaller with more points so that these numbers stay the same; with a fixed eps the
+pairs of neighbours would grow with the square of the points.
+
+--widen 2 doubles eps, which gives 4 and 8 times the neighbours. --uniform has points all over, and
+an eps that gives them 20 neighbours: the least that connects them, and the best case for a list of
+neighbours. --skew puts half of these into 1% of the volume and 10% of the users into one place.
+--large runs 1, 4 and 10 million points without the peer and gives the growth relative to linear.
+--cases runs small adversarial inputs in process and counts those that differ. Seconds are from
+points in memory to every user's cluster; those to find the knee are given apart.
 """
 
 import argparse
@@ -54,7 +56,17 @@ print(seconds, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 @dataclass(frozen=True)
+class Task:
+    n: int
+    dimensions: int
+    kind: str = "blobs"
+    eps: float | None = None
+    widen: float = 1.0
+
+
+@dataclass(frozen=True)
 class Run:
+    eps: float
     seconds: float
     cpu: float
     megabytes: float
@@ -69,6 +81,7 @@ def main() -> None:
     parser.add_argument("--peer", action="store_true")
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--uniform", dest="kind", action="store_const", const="uniform")
+    parser.set_defaults(kind="blobs")
     parser.add_argument("--skew", dest="kind", action="store_const", const="skew")
     parser.add_argument("--widen", type=float, default=1.0)
     parser.add_argument("--cases", type=int)
@@ -78,18 +91,24 @@ def main() -> None:
         return
     spark = get_session(Spark(master="local[2]", driver_memory="4g"))
     # Workers start and the JVM warms up outside the measured runs.
-    measure(spark, 200_000, 2, kind="blobs")
+    measure(spark, Task(200_000, 2))
     sizes = [1_000_000, 4_000_000, 10_000_000] if options.large else numbers(options.sizes)
     for dimensions in numbers(options.dimensions):
         first: tuple[int, Run] | None = None
         for n in sizes:
+            eps = rescaled(*first, n, dimensions) if first else None
             peer = options.peer and not options.large
-            run = compare(spark, n, dimensions, options.kind or "blobs", options.widen, peer)
+            run = compare(spark, Task(n, dimensions, options.kind, eps, options.widen), peer)
             first = first or (n, run)
             if n > first[0]:
                 growth = run.seconds / first[1].seconds / (n / first[0])
                 of_cpu = run.cpu / first[1].cpu / (n / first[0])
                 print(f"    growth {growth:.2f} x linear from {first[0]:,} (CPU {of_cpu:.2f} x)")
+
+
+def rescaled(n_first: int, run: Run, n: int, dimensions: int) -> float:
+    """The eps that leaves a point as many neighbours among n points as it had among the first."""
+    return float(run.eps * (n_first / n) ** (1 / dimensions))
 
 
 def numbers(text: str) -> list[int]:
@@ -108,14 +127,12 @@ def run_cases(count: int) -> None:
     print(f"{count:,} cases in {boxes:,} boxes, {differ} differ from scikit-learn")
 
 
-def compare(
-    spark: SparkSession, n: int, dimensions: int, kind: str, widen: float, peer: bool
-) -> Run:
-    ours, told, found = measure(spark, n, dimensions, kind, widen, keep=peer)
-    print(f"{n:,} points, {dimensions}-D, {kind}: {told}")
+def compare(spark: SparkSession, task: Task, peer: bool) -> Run:
+    ours, told, found = measure(spark, task, keep=peer)
+    print(f"{task.n:,} points, {task.dimensions}-D, {task.kind}: {told}")
     show("rehearsal", ours)
     if peer:
-        theirs, equal = measure_peer(*found)
+        theirs, equal = measure_peer(ours.eps, *found)
         show("sklearn", theirs)
         print(
             f"    {theirs.seconds / ours.seconds:.1f} x faster, {theirs.cpu / ours.cpu:.1f} x less "
@@ -130,31 +147,28 @@ def show(name: str, run: Run) -> None:
     print(f"    {name:10s} {cost}", flush=True)
 
 
-Found = tuple[np.ndarray, float, np.ndarray]
+Found = tuple[np.ndarray, np.ndarray]
 
 
-def measure(
-    spark: SparkSession,
-    n: int,
-    dimensions: int,
-    kind: str,
-    widen: float = 1.0,
-    keep: bool = False,
-) -> tuple[Run, str, Found]:
-    """Time from points in memory to every row's cluster; keep what the peer needs."""
-    users = spark.range(n, numPartitions=8).withColumnRenamed("id", "user_id")
-    axes = [KINDS[kind](dimensions, axis) for axis in range(dimensions)]
+def measure(spark: SparkSession, task: Task, keep: bool = False) -> tuple[Run, str, Found]:
+    """Time from points in memory to every row's cluster; keep points and labels for the peer."""
+    users = spark.range(task.n, numPartitions=8).withColumnRenamed("id", "user_id")
+    axes = [KINDS[task.kind](task.dimensions, axis) for axis in range(task.dimensions)]
     points = users.select("user_id", F.array(*axes).alias("point")).persist()
     points.count()
     began = time.perf_counter()
-    eps = knee(points, MIN_POINTS, seed=1).eps if kind == "blobs" else radius(n, dimensions)
-    eps, looking = eps * widen, time.perf_counter() - began
+    eps = task.eps or task.widen * (
+        knee(points, MIN_POINTS, seed=1).eps
+        if task.kind == "blobs"
+        else radius(task.n, task.dimensions)
+    )
+    looking = time.perf_counter() - began
     processes = Processes()
     began = time.perf_counter()
     found = dbscan(points, eps, MIN_POINTS)
     found.rows.write.format("noop").mode("overwrite").save()
-    run = Run(time.perf_counter() - began, *processes.stop())
-    kept = rows_in_order(found.rows, dimensions) if keep else (np.zeros((0, dimensions)),) * 2
+    run = Run(eps, time.perf_counter() - began, *processes.stop())
+    kept = rows_in_order(found.rows, task.dimensions) if keep else (np.zeros(0), np.zeros(0))
     n_boxes = found.solved.rdd.getNumPartitions()
     told = (
         f"{found.n_clusters:,} clusters, {found.n_noise:,} noise, {n_boxes} boxes; "
@@ -162,10 +176,10 @@ def measure(
     )
     found.release()
     points.unpersist()
-    return run, told, (kept[0], eps, kept[1])
+    return run, told, kept
 
 
-def rows_in_order(rows: DataFrame, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
+def rows_in_order(rows: DataFrame, dimensions: int) -> Found:
     table = rows.orderBy("user_id").toArrow()
     points = table["point"].combine_chunks().flatten().to_numpy().reshape(-1, dimensions)
     return points, np.column_stack([table["cluster"].to_numpy(), table["core"].to_numpy()])
@@ -201,7 +215,7 @@ def radius(n: int, dimensions: int) -> float:
     return float((NEIGHBOURS / (n * ball)) ** (1 / dimensions))
 
 
-def measure_peer(points: np.ndarray, eps: float, labels: np.ndarray) -> tuple[Run, bool]:
+def measure_peer(eps: float, points: np.ndarray, labels: np.ndarray) -> tuple[Run, bool]:
     """Run scikit-learn in a process of its own, which shows what it takes at most."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = str(Path(folder, "points.npy")), str(Path(folder, "labels.npy"))
@@ -210,8 +224,8 @@ def measure_peer(points: np.ndarray, eps: float, labels: np.ndarray) -> tuple[Ru
         told = subprocess.run(command, capture_output=True, text=True, check=False)
         if told.returncode != 0:
             print(f"    sklearn    ended with code {told.returncode}: {told.stderr[-200:]}")
-            return Run(float("nan"), float("nan"), float("nan")), False
-        run = Run(*map(float, told.stdout.split()))
+            return Run(eps, float("nan"), float("nan"), float("nan")), False
+        run = Run(eps, *map(float, told.stdout.split()))
         return run, bool((np.load(target) == labels).all())
 
 

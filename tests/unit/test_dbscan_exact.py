@@ -170,7 +170,8 @@ def test_two_core_points_that_look_like_border_in_each_others_box_are_joined() -
     assert labels.tolist() == [0] * 12
     assert np.flatnonzero(core).tolist() == [5, 6]
     grown_by_eps = points[points[:, 0] <= 1.0]
-    seen = cluster_points(grown_by_eps, np.ones(len(grown_by_eps), int), 1.0, 7)
+    ones = np.ones(len(grown_by_eps), int)
+    seen = cluster_points(grown_by_eps, ones, ones > 0, 1.0, 7)
     assert np.flatnonzero(seen.core).tolist() == [5]
 
 

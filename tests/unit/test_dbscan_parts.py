@@ -101,7 +101,23 @@ def test_two_dense_cells_are_one_cluster_where_their_nearest_points_are_within_e
     left = np.linspace(-0.7, -0.5, size)
     points = np.append(left, [-0.5 + gap, *np.linspace(0.6, 0.7, size)][: size + 1])
     plane = np.column_stack([points, np.zeros(len(points))])
-    found = cluster_points(plane, np.ones(len(plane), int), 1.0, 10)
+    ones = np.ones(len(plane), int)
+    found = cluster_points(plane, ones, ones > 0, 1.0, 10)
+    assert found.core.all()
+    assert len(np.unique(found.component)) == n_clusters
+
+
+@pytest.mark.parametrize("size", [12, 400], ids=["by all pairs", "by a tree"])
+@pytest.mark.parametrize(("bridge", "n_clusters"), [([], 2), ([[0.71, 0.5]], 1)])
+def test_two_dense_cells_whose_bounds_are_within_eps_and_points_are_not_stay_apart(
+    size: int, bridge: list[list[float]], n_clusters: int
+) -> None:
+    # Two slanted heaps, of which the nearest are (-.1, .01) and (.71, .69), 1.058 apart.
+    left = np.linspace([-0.7, 0.69], [-0.1, 0.01], size)
+    right = np.linspace([1.3, 0.01], [0.71, 0.69], size)
+    points = np.concatenate([left, right, np.array(bridge).reshape(-1, 2)])
+    ones = np.ones(len(points), int)
+    found = cluster_points(points, ones, ones > 0, 1.0, 10)
     assert found.core.all()
     assert len(np.unique(found.component)) == n_clusters
 
@@ -142,10 +158,11 @@ def test_points_of_less_than_eight_eps_stay_in_one_box(points: np.ndarray) -> No
 
 
 def test_the_number_of_boxes_follows_the_points_and_the_parallelism() -> None:
-    assert number_of_boxes(1000, parallelism=8) == 1
-    assert number_of_boxes(400_000, parallelism=8) == 8
-    assert number_of_boxes(400_000, parallelism=2) < 8
-    assert number_of_boxes(100_000_000, parallelism=8) >= 400
+    assert number_of_boxes(1000, 2, parallelism=8) == 1
+    assert number_of_boxes(400_000, 2, parallelism=8) == 8
+    assert number_of_boxes(400_000, 2, parallelism=2) == 4
+    assert number_of_boxes(100_000_000, 2, parallelism=8) == 800
+    assert number_of_boxes(100_000_000, 3, parallelism=8) == 400
 
 
 @given(st.integers(0, 10**6), st.integers(1, 3))

@@ -47,10 +47,11 @@ def solve(
         min_points: how many points make a neighbourhood dense.
     """
     distinct, weights, place = collapse(np.concatenate([points, copies]))
-    found = cluster_points(distinct, weights, plan.eps, min_points)
+    # Nothing farther than eps from the box, core or not, matters to what the box owns.
+    wanted = in_grown_box(distinct, plan, box, times=1)
+    found = cluster_points(distinct, weights, wanted, plan.eps, min_points)
     place = place[: len(points)]
-    # Core flags are exact within eps of the box, and nothing farther matters to what it owns.
-    seen = found.core & in_grown_box(distinct, plan, box, times=1)
+    seen = found.core & wanted
     local = np.full(len(distinct), NOISE)
     labels, local[seen] = np.unique(found.component[seen], return_inverse=True)
     core = found.core[place]

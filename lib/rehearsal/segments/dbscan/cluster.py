@@ -83,7 +83,7 @@ def dbscan(
     check_settings(eps, min_points)
     n_users, dimensions = _measure(points, eps)
     partitions = int(points.sparkSession.conf.get("spark.sql.shuffle.partitions") or 1)
-    n_boxes = cells or number_of_boxes(n_users, partitions)
+    n_boxes = cells or number_of_boxes(n_users, dimensions, partitions)
     plan = _plan(points, (n_users, dimensions), eps, min_points, n_boxes)
     numbers = salts(plan.n_boxes)
     scattered = points.select("user_id", "point").mapInArrow(

@@ -33,32 +33,35 @@ class Clustered:
 
 
 def cluster_points(
-    points: np.ndarray, weights: np.ndarray, eps: float, min_points: int
+    points: np.ndarray, weights: np.ndarray, wanted: np.ndarray, eps: float, min_points: int
 ) -> Clustered:
     """Return the clusters of distinct points, shape (m, d), each standing for `weights` rows.
 
     A point is core if the rows within eps, its own included, are min_points or more (Ester et al.
-    1996, definitions 1 and 2).
+    1996, definitions 1 and 2). That is decided for `wanted` points, shape (m,); others are there to
+    be counted, and of them only those known without a look at pairs are called core.
     """
     cell, n_cells = group(cells(points, eps))
     dense = np.bincount(cell, weights=weights, minlength=n_cells)[cell] >= min_points
     joins = Joins(len(points))
-    sparse_rows, dense_rows = np.flatnonzero(~dense), np.flatnonzero(dense)
+    dense_rows = np.flatnonzero(dense)
     join_dense_cells(points, dense_rows, cell[dense_rows], eps, joins)
     found = _Found(weights, dense, min_points, joins)
-    for first, second in neighbours_within(points, sparse_rows, eps):
+    looked_at = wanted & ~dense
+    rows, others = np.flatnonzero(looked_at), np.flatnonzero(~looked_at)
+    for first, second in neighbours_within(points, rows, eps):
         found.count(first, second)
         found.count(second, first)
         found.keep(first, second)
-    for first, second in neighbours_between(points, sparse_rows, dense_rows, eps):
+    for first, second in neighbours_between(points, rows, others, eps):
         found.count(first, second)
-        # One neighbour tells of the whole cell, since its points are of one cluster.
-        first, second = _one_per_cell(first, second, cell, n_cells)  # noqa: PLW2901
-        found.keep(first, second)
+        known = dense[second]
+        found.keep(*_one_per_cell(first[known], second[known], cell, n_cells))
     return found.finish()
 
 
 def _one_per_cell(first: np.ndarray, second: np.ndarray, cell: np.ndarray, n_cells: int) -> Pairs:
+    """Return one pair per point and dense cell, which is enough as a cell is of one cluster."""
     _, chosen = np.unique(first * n_cells + cell[second], return_index=True)
     return first[chosen], second[chosen]
 

@@ -11,8 +11,10 @@ import numpy as np
 
 from rehearsal.segments.dbscan.grid import collapse, group
 
-_POINTS_PER_BOX = 125_000
+# In space the copies at a box's faces are a larger share than in the plane, so boxes are larger.
+_POINTS_PER_BOX, _POINTS_PER_BOX_IN_SPACE = 125_000, 250_000
 _FEWEST_POINTS_PER_BOX = 50_000
+_PLANE = 2
 _MIN_WIDTH_IN_EPS = 4
 # A pair of neighbours costs this much of what a point costs; measured.
 _PAIR_COST = 1 / 32
@@ -106,10 +108,11 @@ class Cuts:
         )
 
 
-def number_of_boxes(n_points: int, parallelism: int) -> int:
+def number_of_boxes(n_points: int, dimensions: int, parallelism: int) -> int:
     """Return how many boxes suit: small enough for a worker's memory, enough for every core."""
     busy = min(parallelism, n_points // _FEWEST_POINTS_PER_BOX)
-    return max(ceil(n_points / _POINTS_PER_BOX), busy, 1)
+    per_box = _POINTS_PER_BOX if dimensions <= _PLANE else _POINTS_PER_BOX_IN_SPACE
+    return max(ceil(n_points / per_box), busy, 1)
 
 
 def make_plan(

@@ -29,13 +29,17 @@ _REPRESENTATIVES = 20_000  # what a model holds at most, and the JSON of it in a
 
 @dataclass(frozen=True)
 class DensityFit:
-    """A fitted model, each user's exact place, and what was measured on the way."""
+    """A fitted model, each user's exact place, and what was measured on the way.
+
+    `exact` (user_id, exact_id) reads from `kept`, which executors hold until it is unpersisted.
+    """
 
     model: SegmentModel
     exact: DataFrame
     n_fit_users: int
     k_distances: tuple[float, ...]
     retained: float | None
+    kept: tuple[DataFrame, ...]
 
 
 def fit_density(
@@ -73,7 +77,8 @@ def fit_density(
     places = F.array(F.lit(NOISE), *(F.lit(names[cluster]) for cluster in range(len(names))))
     exact = F.element_at(places, F.col("cluster") + 2).alias("exact_id")
     placed = clustering.rows.select("user_id", exact)
-    return DensityFit(model, placed, len(ids), curve, preparation.retained)
+    kept = (points, clustering.solved)
+    return DensityFit(model, placed, len(ids), curve, preparation.retained, kept)
 
 
 def _points(rows: DataFrame, preparation: Preparation) -> DataFrame:

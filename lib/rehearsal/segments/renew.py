@@ -69,6 +69,12 @@ class Renewal:
     events: Sequence[Event] = ()
     n_fit_users: int | None = None
     exact: DataFrame | None = None
+    kept: Sequence[DataFrame] = ()
+
+    def release(self) -> None:
+        """Free what executors hold for `exact`, once it has been read."""
+        for frame in self.kept:
+            frame.unpersist()
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,7 @@ class _Fresh:
     n_fit_users: int
     k_distances: Sequence[float] = ()
     exact: DataFrame | None = None
+    kept: Sequence[DataFrame] = ()
 
 
 def renew(people: People, past: Past | None, settings: Settings) -> Renewal:
@@ -188,7 +195,9 @@ def _fit(
 ) -> _Fresh:
     if settings.method == "dbscan":
         dense = fit_density(rows, features, settings, seed)
-        return _Fresh(dense.model, {}, (), dense.n_fit_users, dense.k_distances, dense.exact)
+        return _Fresh(
+            dense.model, {}, (), dense.n_fit_users, dense.k_distances, dense.exact, dense.kept
+        )
     fit = fit_model(rows, features, settings, seed, warm=warm)
     return _Fresh(fit.model, fit.stability, fit.panels, fit.n_fit_users)
 
@@ -227,6 +236,8 @@ def _renamed(
     )  # fmt: skip
     ids = dict(zip(new, matched.new_ids, strict=True))
     model = renamed(fit.model, ids, matched.next_number)
+    if fit.exact is not None:
+        fit = replace(fit, exact=fit.exact.replace(ids, subset=["exact_id"]))
     stability = {ids[name]: value for name, value in fit.stability.items()}
     return _fitted(fit, model, decision, reason, measures, matched.events, stability)
 
@@ -271,5 +282,5 @@ def _fitted(
     }
     return Renewal(
         model, decision, reason, None, measured, fit.stability if stability is None else stability,
-        fit.panels, fit.k_distances, events, fit.n_fit_users, fit.exact,
+        fit.panels, fit.k_distances, events, fit.n_fit_users, fit.exact, fit.kept,
     )  # fmt: skip

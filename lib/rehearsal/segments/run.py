@@ -44,6 +44,7 @@ def segment_users(job: Job) -> str:
         people.described, renewal.model, chosen.adapt, chosen.min_history_requests, renewal.exact
     )
     summary = write_run(run, renewal, assigned)
+    renewal.release()
     fitted = renewal.model if renewal.version is None else None
     numbers = {**renewal.measured, "k": len(renewal.model.segments)}
     publish(job.settings, job.run_id, NAME, fitted, numbers)

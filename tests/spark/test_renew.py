@@ -1,0 +1,107 @@
+"""From one run's segments to the next one's: what is fitted, and who is called what."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from rehearsal.configure import parse_settings
+from rehearsal.segments.feature import Feature
+from rehearsal.segments.place_users import place_users
+from rehearsal.segments.renew import Past, Renewal, renew
+from rehearsal.segments.timeline import fingerprint
+from rehearsal.settings import Settings
+
+FEATURES = (Feature("requests", "activity"), Feature("age", "profile"))
+SCHEMA = (
+    "user_id string, n_requests bigint, value double, features array<double>, "
+    "previous_segment_id string, previous_pending_id string, previous_pending_runs int"
+)
+
+
+class Crowd:
+    """Users around two places, with the segments they were in before."""
+
+    def __init__(self, spark: SparkSession, sizes: tuple[int, int], before: dict[str, str]) -> None:
+        random = np.random.default_rng(2)
+        self.rows = spark.createDataFrame(
+            [
+                (user, 5, None, [float(x) for x in random.normal(5.0 * place, 0.2, 2)],
+                 before.get(user), None, None)
+                for place, n in enumerate(sizes)
+                for user in (f"{'ab'[place]}{i:03d}" for i in range(n))
+            ],
+            SCHEMA,
+        )  # fmt: skip
+
+    def choose(self) -> tuple[Feature, ...]:
+        return FEATURES
+
+    def describe(self, features: tuple[Feature, ...]) -> DataFrame:
+        assert features == FEATURES
+        return self.rows
+
+
+def settings(**segments: Any) -> Settings:
+    columns = {"request_id": "id", "user_id": "user", "request_type": "kind", "requested_at": "at"}
+    return parse_settings(
+        {
+            "seed": 1,
+            "requests": {"table": "logs.calls", "columns": columns},
+            "models": {"production": {"uri": "a"}, "experimental": {"uri": "b"}},
+            "output": {"path": "out"},
+            "replay": {"start": "2026-01-01", "end": "2026-02-01"},
+            "segments": {"k_min": 2, "k_max": 3} | segments,
+        }
+    )
+
+
+def placed(crowd: Crowd, renewal: Renewal, chosen: Settings) -> dict[str, str]:
+    rows = place_users(crowd.rows, renewal.model, chosen.segments.adapt, 1, renewal.exact).collect()
+    renewal.release()
+    return {row["user_id"]: row["segment_id"] for row in rows}
+
+
+@pytest.mark.parametrize("method", ["kmeans", "bisecting", "mixture", "dbscan"])
+def test_a_segment_keeps_its_id_when_another_becomes_the_larger_one(
+    spark: SparkSession, method: str
+) -> None:
+    chosen = settings(method=method, dbscan={"eps": 0.5, "min_points": 5})
+    first_crowd = Crowd(spark, (120, 60), {})
+    first = renew(first_crowd, None, chosen)
+    assert first.decision == "fit"
+    before = placed(first_crowd, first, chosen)
+    assert {user[0] + before[user] for user in before} == {"as1", "bs2"}
+
+    past = Past(first.model, "v1", fingerprint(chosen), first.stability)
+    second_crowd = Crowd(spark, (60, 240), before)
+    second = renew(second_crowd, past, chosen)
+    assert second.decision in ("warm_refit", "cold_refit")
+    assert "psi" in second.reason
+    after = placed(second_crowd, second, chosen)
+    assert {user[0] + after[user] for user in after} == {"as1", "bs2"}
+    assert {event.event for event in second.events} == {"survived"}
+    assert second.model.next_number == 3
+
+
+def test_users_who_behave_as_before_are_placed_by_the_fit_in_force(spark: SparkSession) -> None:
+    chosen = settings()
+    crowd = Crowd(spark, (120, 60), {})
+    first = renew(crowd, None, chosen)
+    past = Past(first.model, "v1", fingerprint(chosen), first.stability)
+    again = renew(Crowd(spark, (120, 60), placed(crowd, first, chosen)), past, chosen)
+    assert (again.decision, again.version) == ("reassign", "v1")
+    assert again.model is past.model
+    assert again.measured["psi"] == pytest.approx(0)
+    assert again.measured["cost_ratio"] == pytest.approx(1)
+
+
+def test_changed_settings_ask_for_a_new_fit_and_are_named(spark: SparkSession) -> None:
+    chosen = settings()
+    crowd = Crowd(spark, (120, 60), {})
+    first = renew(crowd, None, chosen)
+    past = Past(first.model, "v1", fingerprint(chosen), first.stability)
+    found = renew(Crowd(spark, (120, 60), placed(crowd, first, chosen)), past, settings(restarts=2))
+    assert found.decision == "cold_refit"
+    assert "segments.restarts: 10 there, 2 here" in found.reason

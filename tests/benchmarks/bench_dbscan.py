@@ -169,10 +169,8 @@ def measure(spark: SparkSession, task: Task, keep: bool = False) -> tuple[Run, s
     found.rows.write.format("noop").mode("overwrite").save()
     run = Run(eps, time.perf_counter() - began, *processes.stop())
     kept = rows_in_order(found.rows, task.dimensions) if keep else (np.zeros(0), np.zeros(0))
-    n_boxes = found.solved.rdd.getNumPartitions()
     told = (
-        f"{found.n_clusters:,} clusters, {found.n_noise:,} noise, {n_boxes} boxes; "
-        f"eps {eps:.4g} in {looking:.1f} s"
+        f"{found.n_clusters:,} clusters, {found.n_noise:,} noise; eps {eps:.4g} in {looking:.1f} s"
     )
     found.release()
     points.unpersist()

@@ -5,26 +5,26 @@ from pyspark.sql import functions as F
 
 from rehearsal.errors import ContractError, SettingsError
 from rehearsal.runtime import Job
-from rehearsal.tables.schemas import ALERTS, ALL, QUARANTINE, SEGMENTS
+from rehearsal.tables.schemas import ALERTS, ALL, QUARANTINE, SEGMENT_SAMPLES
 
 
 def test_writing_a_slice_again_leaves_one_copy_and_the_other_slices_alone(job: Job) -> None:
     def rows(n: int) -> None:
         frame = job.spark.range(n).select(
             F.col("id").cast("string").alias("user_id"), F.lit("s1").alias("segment_id"),
-            F.lit(0.5).alias("distance"), F.current_timestamp().alias("valid_from"),
-            F.lit(None).alias("valid_to"),
+            F.lit(0.5).alias("distance"), F.lit(1.0).alias("x"), F.lit(2.0).alias("y"),
+            F.lit(None).alias("prototype_rank"),
         )  # fmt: skip
-        for version in ("v1", "v1") if n == 3 else ("v2",):
-            job.store.replace(SEGMENTS, frame, segmentation_version=version)
+        for run_id in ("r1", "r1") if n == 3 else ("r2",):
+            job.store.replace(SEGMENT_SAMPLES, frame, run_id=run_id)
 
     rows(3)
     rows(2)
-    assert job.store.read(SEGMENTS, segmentation_version="v1").count() == 3
-    assert job.store.read(SEGMENTS).count() == 5
-    described = job.spark.sql(f"DESCRIBE {job.store.reference(SEGMENTS)}").collect()
+    assert job.store.read(SEGMENT_SAMPLES, run_id="r1").count() == 3
+    assert job.store.read(SEGMENT_SAMPLES).count() == 5
+    described = job.spark.sql(f"DESCRIBE {job.store.reference(SEGMENT_SAMPLES)}").collect()
     comments = {row["col_name"]: row["comment"] for row in described}
-    assert comments["valid_to"] == "first instant after it; NULL = still valid"
+    assert comments["prototype_rank"] == "1 = nearest the centre; NULL = drawn for the map"
 
 
 def test_rows_with_other_columns_are_refused(job: Job) -> None:

@@ -8,6 +8,7 @@ from sklearn.cluster import DBSCAN
 from rehearsal.errors import ContractError, SettingsError
 from rehearsal.segments.feature import Feature
 from rehearsal.segments.fit_density import fit_density
+from rehearsal.segments.model import SegmentModel
 from rehearsal.segments.place_users import place_users
 from rehearsal.settings import Adapt, Dbscan, Segments
 
@@ -79,6 +80,18 @@ def test_noise_can_go_to_the_nearest_segment_and_stays_flagged(spark: SparkSessi
     placed = place_users(rows, fit.model, Adapt(), 1, fit.exact).toPandas()
     assert set(placed["segment_id"]) == {"s1", "s2"}
     assert placed["is_noise"].sum() >= 15
+
+
+def test_where_nobody_is_dense_all_are_noise_and_later_users_too(spark: SparkSession) -> None:
+    raw = crowd()
+    rows = users(spark, raw)
+    fit = fit_density(rows, FEATURES, density(components=2, min_points=150, eps=0.1), seed=1)
+    placed = place_users(rows, fit.model, Adapt(), 1, fit.exact).toPandas()
+    assert set(placed["segment_id"]) == {"noise"}
+    assert placed["distance"].isna().all()
+    assert fit.model.shares == {"noise": 1.0}
+    later = SegmentModel.from_json(fit.model.to_json()).assign(raw[:3])
+    assert later.segment_ids.tolist() == ["noise"] * 3
 
 
 def test_a_feature_that_does_not_exist_is_named_with_those_that_do(spark: SparkSession) -> None:

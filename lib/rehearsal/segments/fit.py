@@ -39,7 +39,6 @@ class Fit:
         panels: what each k gives on the sample; empty after a warm start.
         stability: segment -> mean Jaccard over bootstrap fits, 0..1.
         n_fit_users: users in the sample.
-        k_distances: the curve behind dbscan's radius; empty for the other methods.
     """
 
     model: SegmentModel
@@ -47,7 +46,6 @@ class Fit:
     panels: tuple[Panel, ...]
     stability: dict[str, float]
     n_fit_users: int
-    k_distances: tuple[float, ...] = ()
 
 
 def fit_model(

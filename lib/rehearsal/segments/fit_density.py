@@ -4,21 +4,19 @@ Density means little in many dimensions, so clusters are found in at most four: 
 `segments.dbscan.features` names, or the principal components of all of them.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from rehearsal.errors import ContractError, SettingsError
 from rehearsal.seeds import derive_seed
-from rehearsal.segments.assign import feature_matrix
 from rehearsal.segments.dbscan.cluster import Clustering, dbscan, representatives
 from rehearsal.segments.dbscan.epsilon import knee
 from rehearsal.segments.feature import Feature
-from rehearsal.segments.fit import sample_users
+from rehearsal.segments.fit import ids_by_size, points_of, sample_users
 from rehearsal.segments.model import SegmentModel
 from rehearsal.segments.preparation import Preparation, fit_preparation, principal_axes
 from rehearsal.settings import Segments
@@ -65,7 +63,7 @@ def fit_density(
             "lengthen segments.history_days or lower segments.min_history_requests"
         )
     preparation = _space(raw, features, settings)
-    points = _points(rows, preparation).persist()
+    points = points_of(rows, preparation).persist()
     curve: tuple[float, ...] = ()
     eps = chosen.eps
     if eps is None:
@@ -74,28 +72,11 @@ def fit_density(
     clustering = dbscan(points, eps, chosen.min_points)
     model, names = _model(clustering, preparation, eps, settings, seed)
     # Cluster -1 is the first place, the clusters follow.
-    places = F.array(F.lit(NOISE), *(F.lit(names[cluster]) for cluster in range(len(names))))
+    places = F.array(F.lit(NOISE), *(F.lit(name) for name in names))
     exact = F.element_at(places, F.col("cluster") + 2).alias("exact_id")
     placed = clustering.rows.select("user_id", exact)
     kept = (points, clustering.solved)
     return DensityFit(model, placed, len(ids), curve, preparation.retained, kept)
-
-
-def _points(rows: DataFrame, preparation: Preparation) -> DataFrame:
-    """Return (user_id, point ARRAY<DOUBLE>) of all users."""
-
-    def prepare(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            raw = feature_matrix(batch.column("features"), len(preparation.features))
-            points = np.ascontiguousarray(preparation.apply(raw))
-            offsets = pa.array(np.arange(0, points.size + 1, preparation.width), pa.int32())
-            column = pa.ListArray.from_arrays(offsets, pa.array(points.ravel()))
-            yield pa.RecordBatch.from_arrays(
-                [batch.column("user_id"), column], names=["user_id", "point"]
-            )
-
-    kind = "user_id string, point array<double>"
-    return rows.select("user_id", "features").mapInArrow(prepare, kind)
 
 
 def _space(raw: np.ndarray, features: Sequence[Feature], settings: Segments) -> Preparation:
@@ -119,15 +100,13 @@ def _space(raw: np.ndarray, features: Sequence[Feature], settings: Segments) -> 
 
 def _model(
     clustering: Clustering, preparation: Preparation, eps: float, settings: Segments, seed: int
-) -> tuple[SegmentModel, dict[int, str]]:
-    """Return the model, and each cluster's segment id, the largest first."""
+) -> tuple[SegmentModel, tuple[str, ...]]:
+    """Return the model, and the segment id of each cluster."""
     sizes = clustering.rows.groupBy("cluster").count().collect()  # bounded by clusters
     counts = {row["cluster"]: row["count"] for row in sizes}
     total = sum(counts.values())
     n = clustering.n_clusters
-    by_size = sorted(range(n), key=lambda cluster: (-counts[cluster], cluster))
-    width = len(str(n))
-    names = {cluster: f"s{rank:0{width}d}" for rank, cluster in enumerate(by_size, start=1)}
+    names = ids_by_size([counts[cluster] for cluster in range(n)])
     points, clusters = representatives(clustering, eps, max(_REPRESENTATIVES, n))
     shares = {names[cluster]: counts[cluster] / total for cluster in range(n)}
     if not settings.dbscan.assign_noise:

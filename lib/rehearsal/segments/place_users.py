@@ -105,7 +105,7 @@ def _placed(
     membership = None if found.membership is None else list(found.membership)
     columns = {
         "segment_id": pa.array(own, pa.string()),
-        "distance": pa.array(distance),
+        "distance": pa.array(distance, mask=~np.isfinite(distance)),  # no centre to be near
         "nearest_id": pa.array(found.segment_ids, pa.string()),
         "is_noise": pa.array(found.is_noise),
         "membership": pa.nulls(len(own), pa.list_(pa.float64()))

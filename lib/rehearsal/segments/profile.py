@@ -9,10 +9,13 @@ from pyspark.sql import functions as F
 
 from rehearsal.segments.feature import Feature
 from rehearsal.sums import stable_sum
-from rehearsal.tables.schemas import COLD
+from rehearsal.tables.schemas import COLD, NOISE
 
 _NAMED, _TELLING, _HARDLY, _ALIKE = 3, 0.3, 0.1, 1.15
-COLD_NAME = "cold: no history before the replay"
+NAMES = {
+    COLD: "cold: no history before the replay",
+    NOISE: "noise: in no dense place",
+}
 
 
 def segment_moments(rows: DataFrame, n_features: int) -> pd.DataFrame:
@@ -83,8 +86,8 @@ def segment_name(
     Shares tell a request type better than counts, which rise with activity; activity and trend
     speak once each.
     """
-    if segment_id == COLD:
-        return COLD_NAME
+    if segment_id in NAMES:
+        return NAMES[segment_id]
     told: list[str] = []
     spoken: set[str] = set()
     for i in np.argsort(-np.nan_to_num(np.abs(effects)), kind="stable"):

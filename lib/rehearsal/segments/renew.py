@@ -229,15 +229,17 @@ def _renamed(
         [sum(c for (o, n), c in counts.items() if n == name and o not in old) for name in new],
         dtype=float,
     )
-    width = max(len(name) for name in old) - 1
+    width = max((len(name) for name in old), default=2) - 1
     matched = match_segments(
         overlap, tuple(old), _distances(fit.model, past.model, old, new), past.model.next_number,
         width, lost=lost, joined=joined,
     )  # fmt: skip
     ids = dict(zip(new, matched.new_ids, strict=True))
     model = renamed(fit.model, ids, matched.next_number)
-    if fit.exact is not None:
-        fit = replace(fit, exact=fit.exact.replace(ids, subset=["exact_id"]))
+    if fit.exact is not None and ids:
+        names = F.create_map(*(F.lit(name) for pair in ids.items() for name in pair))
+        known = F.coalesce(F.try_element_at(names, F.col("exact_id")), F.col("exact_id"))
+        fit = replace(fit, exact=fit.exact.withColumn("exact_id", known))
     stability = {ids[name]: value for name, value in fit.stability.items()}
     return _fitted(fit, model, decision, reason, measures, matched.events, stability)
 

@@ -23,7 +23,9 @@ def tally_users(rows: DataFrame, model: SegmentModel) -> Tally:
     ids = _names(model)
     far = {name: model.far.get(name, float("inf")) for name in ids}
     squared = F.col("distance") * F.col("distance")
-    ratio = F.coalesce(1 - F.try_divide("distance", "second_distance"), F.lit(0.0))
+    # A single segment has no second: nobody is more in it than elsewhere.
+    has_second = F.col("second_distance") < F.lit(float("inf"))
+    ratio = F.when(has_second, 1 - F.try_divide("distance", "second_distance"))
     placed = assign(rows, model)
     limit = F.coalesce(*(F.when(F.col("segment_id") == n, F.lit(d)) for n, d in far.items()))
     sums = placed.withColumn("far", F.col("distance") > limit).groupBy("segment_id").agg(
@@ -31,7 +33,7 @@ def tally_users(rows: DataFrame, model: SegmentModel) -> Tally:
         stable_sum(squared, _SQUARED_UNIT).alias("squared"),
         stable_sum(squared * squared, _FOURTH_UNIT).alias("fourth"),
         F.count_if("far").alias("far"),
-        stable_sum(ratio).alias("silhouette"),
+        stable_sum(F.coalesce(ratio, F.lit(0.0))).alias("silhouette"),
     )  # fmt: skip
     found = {row["segment_id"]: row for row in sums.collect()}  # bounded by segments
     held = [found[name] for name in ids if name in found]

@@ -15,8 +15,8 @@ help:  ## list the targets
 demo: $(READY)  ## run the whole loop on MovieLens-100K; opens nothing, writes .rehearsal/
 	@$(BIN)/rehearsal demo
 
-test: $(READY)  ## set up what is needed and run the tests
-	@$(BIN)/python -m pytest
+test: $(READY)  ## set up what is needed and run the tests, in two processes
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-fast: $(READY)  ## the tests that need no Spark
 	@$(BIN)/python -m pytest tests/unit -m "not spark"

@@ -30,6 +30,7 @@ DEV = [
     "mypy>=1.15,<3",
     "pandas-stubs>=2.2,<3",
     "pytest>=8,<10",
+    "pytest-xdist>=3.6,<4",
     "ruff>=0.12,<1",
     "statsmodels>=0.14,<1",  # reference for the paired tests
     "types-PyYAML>=6,<7",

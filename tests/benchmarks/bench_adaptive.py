@@ -28,13 +28,13 @@ import pandas as pd
 from adaptive_world import GROUPS, World
 from sklearn.metrics import adjusted_rand_score
 
-from rehearsal.segments.centres import choose, fit_centres
-from rehearsal.segments.change import Measures, measure, tally
-from rehearsal.segments.evolve import Evolution, evolve
-from rehearsal.segments.flows import migration_rows
-from rehearsal.segments.identity import Event, Matched, match_segments
+from rehearsal.segments.adapt.change import Measures, measure, tally
+from rehearsal.segments.adapt.evolve import Evolution, evolve
+from rehearsal.segments.adapt.flows import migration_rows
+from rehearsal.segments.adapt.identity import Event, Matched, match_segments
+from rehearsal.segments.adapt.settle import settle
+from rehearsal.segments.cluster.centres import choose, fit_centres
 from rehearsal.segments.nearest import nearest, squared_to
-from rehearsal.segments.settle import settle
 from rehearsal.settings import Adapt, Migration
 
 SAMPLE, STARTS, ITERATIONS = 20_000, 3, 20

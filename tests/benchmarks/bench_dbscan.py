@@ -35,8 +35,8 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from rehearsal.seeds import uniform
-from rehearsal.segments.dbscan.cluster import dbscan
-from rehearsal.segments.dbscan.epsilon import knee
+from rehearsal.segments.cluster.dbscan.cluster import dbscan
+from rehearsal.segments.cluster.dbscan.epsilon import knee
 from rehearsal.session import get_session
 from rehearsal.settings import Spark
 

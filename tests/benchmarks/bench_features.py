@@ -21,9 +21,9 @@ from pathlib import Path
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from rehearsal.segments.activity import daily_activity
+from rehearsal.segments.describe.activity import daily_activity
+from rehearsal.segments.describe.features import choose_features, user_features
 from rehearsal.segments.feature import Feature
-from rehearsal.segments.features import choose_features, user_features
 from rehearsal.session import get_session
 from rehearsal.settings import Segments, Spark
 

@@ -26,9 +26,9 @@ from pyspark.sql import functions as F
 from sklearn import cluster
 
 from rehearsal.segments.assign import assign, feature_matrix
+from rehearsal.segments.cluster.fit import Fit, fit_model
+from rehearsal.segments.cluster.measure import measure
 from rehearsal.segments.feature import Feature
-from rehearsal.segments.fit import Fit, fit_model
-from rehearsal.segments.measure import measure
 from rehearsal.segments.model import SegmentModel
 from rehearsal.segments.pipeline import prepared
 from rehearsal.segments.preparation import Preparation

@@ -9,9 +9,9 @@ from sklearn.cluster import DBSCAN
 from sklearn.neighbors import NearestNeighbors
 
 from rehearsal.errors import ContractError
-from rehearsal.segments.dbscan.cluster import dbscan, representatives
-from rehearsal.segments.dbscan.epsilon import knee
-from rehearsal.segments.dbscan.scatter import salts
+from rehearsal.segments.cluster.dbscan.cluster import dbscan, representatives
+from rehearsal.segments.cluster.dbscan.epsilon import knee
+from rehearsal.segments.cluster.dbscan.scatter import salts
 
 EPS, MIN_POINTS = 1.0, 5
 

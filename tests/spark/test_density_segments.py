@@ -6,8 +6,8 @@ from pyspark.sql import DataFrame, SparkSession
 from sklearn.cluster import DBSCAN
 
 from rehearsal.errors import ContractError, SettingsError
+from rehearsal.segments.cluster.fit_density import fit_density
 from rehearsal.segments.feature import Feature
-from rehearsal.segments.fit_density import fit_density
 from rehearsal.segments.model import SegmentModel
 from rehearsal.segments.place_users import place_users
 from rehearsal.settings import Adapt, Dbscan, Segments

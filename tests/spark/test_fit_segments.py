@@ -16,9 +16,9 @@ from sklearn.metrics import adjusted_rand_score
 from rehearsal.errors import ContractError, ModelError
 from rehearsal.seeds import derive_seed
 from rehearsal.segments.assign import assign
+from rehearsal.segments.cluster.fit import Fit, fit_model, ids_by_size, points_of, sample_users
+from rehearsal.segments.cluster.measure import measure
 from rehearsal.segments.feature import Feature
-from rehearsal.segments.fit import Fit, fit_model, ids_by_size, points_of, sample_users
-from rehearsal.segments.measure import measure
 from rehearsal.segments.pipeline import to_pipeline
 from rehearsal.settings import Segments
 

@@ -7,9 +7,9 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from rehearsal.configure import parse_settings
+from rehearsal.segments.adapt.renew import Past, Renewal, renew
 from rehearsal.segments.feature import Feature
 from rehearsal.segments.place_users import place_users
-from rehearsal.segments.renew import Past, Renewal, renew
 from rehearsal.segments.timeline import fingerprint
 from rehearsal.settings import Settings
 

@@ -11,15 +11,15 @@ from pyspark.sql import functions as F
 
 from rehearsal.configure import parse_settings
 from rehearsal.errors import ContractError
-from rehearsal.segments.activity import (
+from rehearsal.segments.describe.activity import (
     activity_version,
     daily_activity,
     full_days,
     rows_per_day,
     stale_days,
 )
+from rehearsal.segments.describe.features import choose_features, user_features
 from rehearsal.segments.feature import Feature
-from rehearsal.segments.features import choose_features, user_features
 from rehearsal.settings import Segments, UserColumns
 from rehearsal.tables.schemas import USER_ACTIVITY
 

@@ -9,7 +9,7 @@ from sklearn import metrics
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from rehearsal.segments.centres import (
+from rehearsal.segments.cluster.centres import (
     choose,
     fit_centres,
     judge,
@@ -17,7 +17,7 @@ from rehearsal.segments.centres import (
     nearest,
     stability,
 )
-from rehearsal.segments.search import settle
+from rehearsal.segments.cluster.search import settle
 
 SMALL = st.integers(-3, 3).map(float)
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rehearsal.segments.centres import Panel
-from rehearsal.segments.change import Measures, choose_refit, decide, measure, psi, tally
-from rehearsal.segments.evolve import evolve
+from rehearsal.segments.adapt.change import Measures, choose_refit, decide, measure, psi, tally
+from rehearsal.segments.adapt.evolve import evolve
+from rehearsal.segments.cluster.centres import Panel
 from rehearsal.settings import Adapt
 
 CALM = Measures(

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.cluster import DBSCAN
 
-from rehearsal.segments.dbscan.in_memory import cluster_in_memory
-from rehearsal.segments.dbscan.kernel import cluster_points
-from rehearsal.segments.dbscan.plan import Cuts, Plan, make_plan
+from rehearsal.segments.cluster.dbscan.in_memory import cluster_in_memory
+from rehearsal.segments.cluster.dbscan.kernel import cluster_points
+from rehearsal.segments.cluster.dbscan.plan import Cuts, Plan, make_plan
 
 # Steps of a lattice in eps: neighbours at exactly eps along an axis, or across.
 STEPS = (1, 1 / 2, 1 / 4, 1 / 5, 1 / 3, 0.5**0.5, 3**-0.5)

@@ -9,29 +9,29 @@ from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
 from rehearsal.errors import ContractError
-from rehearsal.segments.dbscan.cluster import check_settings
-from rehearsal.segments.dbscan.epsilon import knee_of, nearest_distances
-from rehearsal.segments.dbscan.grid import (
+from rehearsal.segments.cluster.dbscan.cluster import check_settings
+from rehearsal.segments.cluster.dbscan.epsilon import knee_of, nearest_distances
+from rehearsal.segments.cluster.dbscan.grid import (
     LARGEST_COORDINATE_IN_EPS,
     cell_side,
     cells,
     collapse,
     group,
 )
-from rehearsal.segments.dbscan.kernel import cluster_points
-from rehearsal.segments.dbscan.merge import Summary, merge
-from rehearsal.segments.dbscan.neighbours import (
+from rehearsal.segments.cluster.dbscan.kernel import cluster_points
+from rehearsal.segments.cluster.dbscan.merge import Summary, merge
+from rehearsal.segments.cluster.dbscan.neighbours import (
     are_neighbours,
     neighbours_between,
     neighbours_within,
 )
-from rehearsal.segments.dbscan.plan import (
+from rehearsal.segments.cluster.dbscan.plan import (
     Plan,
     in_grown_box,
     make_plan,
     number_of_boxes,
 )
-from rehearsal.segments.dbscan.scatter import scatter
+from rehearsal.segments.cluster.dbscan.scatter import scatter
 
 # ---- cells and equal rows
 

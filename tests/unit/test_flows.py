@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import betabinom
 
-from rehearsal.segments.flows import migration_rows
+from rehearsal.segments.adapt.flows import migration_rows
 from rehearsal.settings import Migration
 
 WORTH = {"s1": 10.0, "s2": 42.0, "s3": 11.0}

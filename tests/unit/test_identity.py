@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rehearsal.segments.identity import Event, Matched, jaccard, match_segments
+from rehearsal.segments.adapt.identity import Event, Matched, jaccard, match_segments
 
 OLD = ("s1", "s2", "s3")
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rehearsal.segments.settle import Settled, settle
+from rehearsal.segments.adapt.settle import Settled, settle
 
 
 def one(

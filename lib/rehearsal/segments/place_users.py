@@ -9,9 +9,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
+from rehearsal.segments.adapt.settle import Settled, settle
 from rehearsal.segments.assign import feature_matrix
 from rehearsal.segments.model import Assigned, SegmentModel
-from rehearsal.segments.settle import Settled, settle
 from rehearsal.settings import Adapt
 from rehearsal.tables.schemas import COLD, NOISE, SEGMENT_ASSIGNMENTS, USER_FEATURES
 

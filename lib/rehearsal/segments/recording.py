@@ -10,11 +10,11 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from rehearsal.runtime import Job
-from rehearsal.segments.flows import migration_rows
-from rehearsal.segments.migration import flow_counts, segment_worth
+from rehearsal.segments.adapt.flows import migration_rows
+from rehearsal.segments.adapt.migration import flow_counts, segment_worth
+from rehearsal.segments.adapt.renew import Renewal
 from rehearsal.segments.pipeline import to_pipeline
 from rehearsal.segments.profile import describe_segments, segment_moments
-from rehearsal.segments.renew import Renewal
 from rehearsal.segments.samples import map_sample
 from rehearsal.segments.timeline import Place, fingerprint
 from rehearsal.tables import schemas as tables

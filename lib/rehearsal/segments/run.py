@@ -9,13 +9,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from rehearsal.runtime import Job
-from rehearsal.segments.counting import count_history
+from rehearsal.segments.adapt.renew import Past, renew
+from rehearsal.segments.describe.counting import count_history
+from rehearsal.segments.describe.features import choose_features, user_features
 from rehearsal.segments.feature import Feature
-from rehearsal.segments.features import choose_features, user_features
 from rehearsal.segments.place_users import place_users
 from rehearsal.segments.publish import publish
 from rehearsal.segments.recording import Run, write_run
-from rehearsal.segments.renew import Past, renew
 from rehearsal.segments.timeline import place
 from rehearsal.tables import schemas as tables
 from rehearsal.tables.segment_history import restore

@@ -9,16 +9,16 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from rehearsal.seeds import derive_seed
+from rehearsal.segments.adapt.change import Measures, Tally, choose_refit, decide
+from rehearsal.segments.adapt.evolve import evolve
+from rehearsal.segments.adapt.identity import Event, match_segments
+from rehearsal.segments.adapt.since_fit import measures_since_fit, tally_users
 from rehearsal.segments.assign import assign
-from rehearsal.segments.centres import Panel
-from rehearsal.segments.change import Measures, Tally, choose_refit, decide
-from rehearsal.segments.evolve import evolve
+from rehearsal.segments.cluster.centres import Panel
+from rehearsal.segments.cluster.fit import fit_model, sample_users
+from rehearsal.segments.cluster.fit_density import fit_density
 from rehearsal.segments.feature import Feature
-from rehearsal.segments.fit import fit_model, sample_users
-from rehearsal.segments.fit_density import fit_density
-from rehearsal.segments.identity import Event, match_segments
 from rehearsal.segments.model import SegmentModel
-from rehearsal.segments.since_fit import measures_since_fit, tally_users
 from rehearsal.segments.timeline import asks_anew, fingerprint
 from rehearsal.settings import Segments, Settings
 from rehearsal.tables.schemas import NOISE

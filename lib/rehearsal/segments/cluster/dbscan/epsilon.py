@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from rehearsal.errors import ContractError
 from rehearsal.seeds import derive_seed, hash_order
-from rehearsal.segments.dbscan.worker import Batches, Stage, forget_zip_finders
+from rehearsal.segments.cluster.dbscan.worker import Batches, Stage, forget_zip_finders
 
 _ROWS_PER_TREE = 100_000
 _PLOTTED = 200

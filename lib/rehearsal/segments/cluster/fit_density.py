@@ -13,10 +13,10 @@ from pyspark.sql import functions as F
 
 from rehearsal.errors import ContractError, SettingsError
 from rehearsal.seeds import derive_seed
-from rehearsal.segments.dbscan.cluster import Clustering, dbscan, representatives
-from rehearsal.segments.dbscan.epsilon import knee
+from rehearsal.segments.cluster.dbscan.cluster import Clustering, dbscan, representatives
+from rehearsal.segments.cluster.dbscan.epsilon import knee
+from rehearsal.segments.cluster.fit import ids_by_size, points_of, sample_users
 from rehearsal.segments.feature import Feature
-from rehearsal.segments.fit import ids_by_size, points_of, sample_users
 from rehearsal.segments.model import SegmentModel
 from rehearsal.segments.preparation import Preparation, fit_preparation, principal_axes
 from rehearsal.settings import Segments

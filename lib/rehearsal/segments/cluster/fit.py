@@ -16,10 +16,10 @@ from pyspark.sql.types import ArrayType, DoubleType, StructField, StructType
 from rehearsal.errors import ContractError
 from rehearsal.seeds import derive_seed, hash_order
 from rehearsal.segments.assign import feature_matrix, list_array
-from rehearsal.segments.centres import Panel, stability
+from rehearsal.segments.cluster.centres import Panel, stability
+from rehearsal.segments.cluster.measure import Measured, measure
+from rehearsal.segments.cluster.methods import Draft, cheaper_on_all, cold_draft, warm_draft
 from rehearsal.segments.feature import Feature
-from rehearsal.segments.measure import Measured, measure
-from rehearsal.segments.methods import Draft, cheaper_on_all, cold_draft, warm_draft
 from rehearsal.segments.model import SegmentModel
 from rehearsal.segments.preparation import Preparation, fit_preparation
 from rehearsal.settings import Segments

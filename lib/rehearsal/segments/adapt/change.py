@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from rehearsal.segments.centres import Panel, gaps
+from rehearsal.segments.cluster.centres import Panel, gaps
 from rehearsal.settings import Adapt
 
 Kind = Literal["reassign", "refit", "warm_refit", "cold_refit"]

@@ -4,8 +4,8 @@ import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from rehearsal.segments.adapt.change import Measures, Tally, measure, psi
 from rehearsal.segments.assign import assign
-from rehearsal.segments.change import Measures, Tally, measure, psi
 from rehearsal.segments.model import SegmentModel
 from rehearsal.sums import stable_sum
 from rehearsal.tables.schemas import NOISE

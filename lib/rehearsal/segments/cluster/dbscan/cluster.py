@@ -22,11 +22,11 @@ from pyspark.sql.types import (
 
 from rehearsal.errors import ContractError
 from rehearsal.seeds import hash_order, uniform
-from rehearsal.segments.dbscan.grid import LARGEST_COORDINATE_IN_EPS, cell_side
-from rehearsal.segments.dbscan.merge import merge
-from rehearsal.segments.dbscan.plan import Plan, make_plan, number_of_boxes
-from rehearsal.segments.dbscan.scatter import salts
-from rehearsal.segments.dbscan.worker import (
+from rehearsal.segments.cluster.dbscan.grid import LARGEST_COORDINATE_IN_EPS, cell_side
+from rehearsal.segments.cluster.dbscan.merge import merge
+from rehearsal.segments.cluster.dbscan.plan import Plan, make_plan, number_of_boxes
+from rehearsal.segments.cluster.dbscan.scatter import salts
+from rehearsal.segments.cluster.dbscan.worker import (
     number_stage,
     read_summary,
     scatter_stage,

@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from rehearsal.segments.assign import feature_matrix
-from rehearsal.segments.centres import gaps
+from rehearsal.segments.cluster.centres import gaps
 from rehearsal.segments.model import Assigned, SegmentModel
 
 _STEPS = float(1 << 30)  # units in the largest value: billions of users fit into 64 bits

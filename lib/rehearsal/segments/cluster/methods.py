@@ -11,13 +11,13 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from rehearsal.segments.assign import list_array
-from rehearsal.segments.centres import Panel, choose, fit_centres, judge, merge_small
-from rehearsal.segments.measure import Measured, measure
+from rehearsal.segments.cluster.centres import Panel, choose, fit_centres, judge, merge_small
+from rehearsal.segments.cluster.measure import Measured, measure
+from rehearsal.segments.cluster.search import cost_of, count_distinct, top_up
 from rehearsal.segments.mixture import Mixture, fit_mixture
 from rehearsal.segments.model import SegmentModel
 from rehearsal.segments.nearest import nearest_labels
 from rehearsal.segments.pipeline import prepared
-from rehearsal.segments.search import cost_of, count_distinct, top_up
 from rehearsal.settings import Segments
 
 

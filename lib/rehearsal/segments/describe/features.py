@@ -12,10 +12,10 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from rehearsal.names import quoted
-from rehearsal.segments.activity import DAYPARTS, history_start
+from rehearsal.segments.describe.activity import DAYPARTS, history_start
+from rehearsal.segments.describe.feature_columns import Pinned, behaviour_columns, profile_columns
+from rehearsal.segments.describe.totals import user_totals
 from rehearsal.segments.feature import Feature
-from rehearsal.segments.feature_columns import Pinned, behaviour_columns, profile_columns
-from rehearsal.segments.totals import user_totals
 from rehearsal.settings import Segments, UserColumns
 
 _MAX_LABELS = 5

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rehearsal.segments.centres import Panel, choose, fit_centres, judge, nearest, stability
-from rehearsal.segments.change import Kind, Measures, choose_refit, decide
+from rehearsal.segments.adapt.change import Kind, Measures, choose_refit, decide
+from rehearsal.segments.cluster.centres import Panel, choose, fit_centres, judge, nearest, stability
 from rehearsal.settings import Adapt
 
 _ROUNDS = 10  # bootstrap fits: their mean Jaccard then varies by a few hundredths

@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rehearsal.segments.dbscan.box import NOISE, Solved, solve
-from rehearsal.segments.dbscan.merge import Summary
-from rehearsal.segments.dbscan.plan import Plan
-from rehearsal.segments.dbscan.scatter import scatter
+from rehearsal.segments.cluster.dbscan.box import NOISE, Solved, solve
+from rehearsal.segments.cluster.dbscan.merge import Summary
+from rehearsal.segments.cluster.dbscan.plan import Plan
+from rehearsal.segments.cluster.dbscan.scatter import scatter
 
 _ROWS_AT_ONCE = 100_000
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rehearsal.segments.dbscan.joins import Joins
+from rehearsal.segments.cluster.dbscan.joins import Joins
 
 
 @dataclass(frozen=True)

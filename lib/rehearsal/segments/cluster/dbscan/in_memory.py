@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from rehearsal.segments.dbscan.box import NOISE, solve
-from rehearsal.segments.dbscan.merge import Summary, merge
-from rehearsal.segments.dbscan.plan import Plan
-from rehearsal.segments.dbscan.scatter import scatter
+from rehearsal.segments.cluster.dbscan.box import NOISE, solve
+from rehearsal.segments.cluster.dbscan.merge import Summary, merge
+from rehearsal.segments.cluster.dbscan.plan import Plan
+from rehearsal.segments.cluster.dbscan.scatter import scatter
 
 
 def cluster_in_memory(

@@ -7,7 +7,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from rehearsal.runtime import Job
-from rehearsal.segments.activity import (
+from rehearsal.segments.describe.activity import (
     activity_version,
     daily_activity,
     history_start,

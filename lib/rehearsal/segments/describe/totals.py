@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from rehearsal.segments.activity import DAYPARTS
-from rehearsal.segments.feature_columns import PACKED_BITS, SPANS, Pinned
+from rehearsal.segments.describe.activity import DAYPARTS
+from rehearsal.segments.describe.feature_columns import PACKED_BITS, SPANS, Pinned
 from rehearsal.sums import stable_sum
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rehearsal.segments.cluster.search import Centres, cost_of, fit_centres, generator, settle
 from rehearsal.segments.nearest import nearest, nearest_labels, squared_to
-from rehearsal.segments.search import Centres, cost_of, fit_centres, generator, settle
 
 __all__ = [
     "Centres",

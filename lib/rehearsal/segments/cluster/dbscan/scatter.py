@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rehearsal.segments.dbscan.plan import Plan, reach
+from rehearsal.segments.cluster.dbscan.plan import Plan, reach
 
 
 def scatter(points: np.ndarray, plan: Plan) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:

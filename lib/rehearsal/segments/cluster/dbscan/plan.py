@@ -9,7 +9,7 @@ from math import ceil, gamma, inf, pi
 
 import numpy as np
 
-from rehearsal.segments.dbscan.grid import collapse, group
+from rehearsal.segments.cluster.dbscan.grid import collapse, group
 
 # In space the copies at a box's faces are a larger share than in the plane, so boxes are larger.
 _POINTS_PER_BOX, _POINTS_PER_BOX_IN_SPACE = 125_000, 250_000

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rehearsal.segments.dbscan.dense import join_dense_cells
-from rehearsal.segments.dbscan.grid import cells, group
-from rehearsal.segments.dbscan.joins import Joins
-from rehearsal.segments.dbscan.neighbours import (
+from rehearsal.segments.cluster.dbscan.dense import join_dense_cells
+from rehearsal.segments.cluster.dbscan.grid import cells, group
+from rehearsal.segments.cluster.dbscan.joins import Joins
+from rehearsal.segments.cluster.dbscan.neighbours import (
     Pairs,
     neighbours_between,
     neighbours_within,

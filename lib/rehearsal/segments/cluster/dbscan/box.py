@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rehearsal.segments.dbscan.grid import cells, collapse
-from rehearsal.segments.dbscan.kernel import Clustered, cluster_points
-from rehearsal.segments.dbscan.plan import Plan, in_grown_box, near_face
+from rehearsal.segments.cluster.dbscan.grid import cells, collapse
+from rehearsal.segments.cluster.dbscan.kernel import Clustered, cluster_points
+from rehearsal.segments.cluster.dbscan.plan import Plan, in_grown_box, near_face
 
 NOISE = -1
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rehearsal.segments.dbscan.joins import Joins
-from rehearsal.segments.dbscan.neighbours import (
+from rehearsal.segments.cluster.dbscan.joins import Joins
+from rehearsal.segments.cluster.dbscan.neighbours import (
     are_neighbours,
     neighbours_between,
     neighbours_within,

@@ -31,7 +31,7 @@ KILLED = (
     [module.NAME for module in STEPS] if os.environ.get("REHEARSAL_KILL_ALL") else ["synthesize"]
 )
 RUN_ID = "r1"
-SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
 
 
 @pytest.fixture(scope="module")

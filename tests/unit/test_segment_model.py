@@ -38,13 +38,31 @@ def kmeans(raw: np.ndarray, **more: object) -> SegmentModel:
     return SegmentModel("kmeans", preparation, centres, ("s1", "s2", "s3"), 4, 11)
 
 
-def test_a_feature_is_scaled_by_its_spread_about_the_median_and_weighed_by_its_group() -> None:
-    raw = np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 3.0], [6.0, 3.0], [18.0, 5.0]])
-    preparation = fit_preparation(raw, (A, B), asked(group_weights={"time": 2}))
-    assert preparation.centre.tolist() == [4.0, 3.0]
-    # Two features share the group's weight of 2.
-    expected = (raw[:, 0] - 4) / preparation.scale[0] * 2 / np.sqrt(2)
-    np.testing.assert_allclose(preparation.apply(raw)[:, 0], expected)
+def test_a_feature_is_scaled_by_its_spread_about_the_median() -> None:
+    raw = np.array([[0.0], [2.0], [4.0], [6.0], [18.0]])
+    preparation = fit_preparation(raw, (A,), asked())
+    assert preparation.centre.tolist() == [4.0]
+    spread = preparation.scale[0]
+    expected = (raw - 4) / spread * preparation.weights
+    np.testing.assert_allclose(preparation.apply(raw), expected)
+    # The mean of 6 and the squares of 1 to 12 about it; the ends are a fraction of one user apart.
+    assert spread == pytest.approx(np.sqrt((36 + 16 + 4 + 0 + 144) / 5), rel=0.02)
+
+
+def test_features_that_say_the_same_count_once_and_those_that_differ_each() -> None:
+    first, second = np.array([[1.0, 1, -1, -1] * 25, [1.0, -1, 1, -1] * 25])
+    same = fit_preparation(np.column_stack([first, first]), (A, B), asked()).weights
+    differ = fit_preparation(np.column_stack([first, second]), (A, B), asked()).weights
+    # Two columns of variance 1: an axis of variance 2 when equal, two of 1 when uncorrelated.
+    np.testing.assert_allclose(same, [np.sqrt(1 / 2)] * 2)
+    np.testing.assert_allclose(differ, [1.0, 1.0])
+
+
+def test_a_group_weighs_what_was_asked_for_it_beside_the_others() -> None:
+    raw = np.random.default_rng(0).normal(size=(500, 3))
+    plain = fit_preparation(raw, (A, B, C), asked()).weights
+    heavy = fit_preparation(raw, (A, B, C), asked(group_weights={"time": 2})).weights
+    np.testing.assert_allclose(heavy, plain * [2, 2, 1])
 
 
 def test_a_few_wild_users_do_not_widen_the_scale_of_all() -> None:

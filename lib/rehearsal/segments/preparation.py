@@ -25,8 +25,9 @@ class Preparation:
         centre: median after the tail is tamed, shape (d,).
         scale: winsorised standard deviation, shape (d,); the plain one where all but the
             most extreme users share one value.
-        weights: weight of the feature's group over the root of the group's size, shape (d,): a
-            group counts the same however many features it has. 0 for a constant feature.
+        weights: weight of the feature's group over the spread of the group's first principal
+            axis, shape (d,), as in multiple factor analysis (Escofier and Pagès 1994): features
+            that say the same count once, those that differ each. 0 for a constant feature.
         rotation: principal axes, shape (d, p), or None.
         retained: share of the variance that the axes keep; None without rotation.
     """
@@ -104,8 +105,10 @@ def fit_preparation(
     fitted = [_location(sample[:, i], feature.tail) for i, feature in enumerate(features)]
     centre = np.array([location for location, _ in fitted])
     scale = np.array([spread for _, spread in fitted])
-    weights = _weights(features, scale, settings)
-    scale = np.where(scale > 0, scale, 1.0)
+    live = scale > 0
+    scale = np.where(live, scale, 1.0)
+    unweighted = Preparation(tuple(features), centre, scale, live.astype(float))
+    weights = _weights(unweighted.apply(sample), live, features, settings)
     plain = Preparation(tuple(features), centre, scale, weights)
     if settings.pca is None:
         return plain
@@ -151,16 +154,18 @@ def _location(column: np.ndarray, tail: str) -> tuple[float, float]:
     return float(median), float(spread)
 
 
-def _weights(features: Sequence[Feature], scale: np.ndarray, settings: Segments) -> np.ndarray:
+def _weights(
+    points: np.ndarray, live: np.ndarray, features: Sequence[Feature], settings: Segments
+) -> np.ndarray:
+    """Return the weight asked for each feature's group over the spread of its first axis."""
     asked = {str(group): weight for group, weight in settings.group_weights.items()}
-    live = [feature.group for feature, spread in zip(features, scale, strict=True) if spread > 0]
-    return np.array(
-        [
-            asked.get(feature.group, 1.0) / np.sqrt(live.count(feature.group)) if spread > 0 else 0
-            for feature, spread in zip(features, scale, strict=True)
-        ],
-        dtype=float,
-    )
+    groups = np.array([feature.group for feature in features])
+    weights = np.zeros(len(features))
+    for group in set(groups[live]):
+        members = live & (groups == group)
+        correlations = np.atleast_2d(np.corrcoef(points[:, members], rowvar=False))
+        weights[members] = asked.get(group, 1.0) / np.sqrt(np.linalg.eigvalsh(correlations)[-1])
+    return weights
 
 
 def principal_axes(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.testing import assertDataFrameEqual
 
 from rehearsal.configure import parse_settings
 from rehearsal.errors import ContractError
@@ -257,6 +258,23 @@ def test_what_is_no_longer_mapped_is_null_for_all(activity: DataFrame, users: Da
     gone = ("age", "country = PL", "country = PT", "value total", "value per request")
     assert {row[name] for row in made.values() for name in gone} == {None}
     assert made["u"]["share of buy"] == 0.5
+
+
+def test_columns_beside_a_user_come_along_and_no_feature_is_shuffled(
+    spark: SparkSession, activity: DataFrame, users: DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = [("u", "s1"), ("new", "s2"), ("gone", "s3")]
+    beside = spark.createDataFrame(held, "user_id string, was string")
+    features = choose_features(activity, users, PROFILE, SETTINGS, AS_OF, "answer")
+    rows = user_features(activity, users, features, SETTINGS, AS_OF, beside)
+    rows.explain()
+    plan = capsys.readouterr().out
+    # The activity, the profiles, and the columns beside for each of the two; all of it narrow.
+    assert plan.count("Exchange hashpartitioning(user_id") == plan.count("Exchange ") == 4
+    was = {row["user_id"]: row["was"] for row in rows.collect()}
+    assert was == {"u": "s1", "v": None, "w": None, "new": "s2"}
+    plain = user_features(activity, users, features, SETTINGS, AS_OF)
+    assertDataFrameEqual(rows.drop("was"), plain)
 
 
 def test_the_counts_of_two_types_stay_apart_however_large(activity: DataFrame) -> None:

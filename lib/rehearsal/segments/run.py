@@ -73,9 +73,10 @@ class _People:
         job, run = self._run.job, self._run
         if features != self.features:
             rows = user_features(
-                self._activity, self._users, features, job.settings.segments, run.as_of
-            )
-            rows = rows.join(_before(run), "user_id", "left").withColumn("as_of", F.lit(run.as_of))
+                self._activity, self._users, features, job.settings.segments, run.as_of,
+                beside=_before(run),
+            )  # fmt: skip
+            rows = rows.withColumn("as_of", F.lit(run.as_of))
             job.store.replace(tables.USER_FEATURES, rows, run_id=job.run_id)
             self.features = features
         return self.described

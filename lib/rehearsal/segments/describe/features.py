@@ -68,6 +68,7 @@ def user_features(
     features: Sequence[Feature],
     settings: Segments,
     as_of: datetime,
+    beside: DataFrame | None = None,
 ) -> DataFrame:
     """Return (user_id, n_requests, value, features ARRAY<DOUBLE>) of all users of log or profiles.
 
@@ -81,12 +82,14 @@ def user_features(
         features: what each position of `features` is, by source and argument.
         settings: settings of the segments.
         as_of: only requests before it count.
+        beside: (user_id and columns to add to a user's row, null for others), each user once.
+            Joined before the features are there, so that no wide row is shuffled.
 
     Raises:
         ContractError: a feature's source is unknown here.
     """
     pinned = Pinned(tuple(features), settings.value, as_of)
-    rows = user_totals(history(activity, settings, as_of), pinned)
+    rows = _with(beside, user_totals(history(activity, settings, as_of), pinned))
     position = {feature: f"f{i}" for i, feature in enumerate(features)}
 
     def numbered(columns: dict[Feature, Column]) -> dict[str, Column]:
@@ -95,7 +98,10 @@ def user_features(
     attributes = numbered(profile_columns(pinned, users.columns if users is not None else ()))
     if users is not None:
         named = [column.alias(name) for name, column in attributes.items()]
-        rows = rows.join(users.select("user_id", *named), "user_id", "full_outer")
+        people = _with(beside, users.select("user_id", *named))
+        people = people.withColumnRenamed("beside", "beside_profile")
+        rows = rows.join(people, "user_id", "full_outer")
+        rows = rows.withColumn("beside", F.coalesce("beside", "beside_profile"))
         attributes = {name: F.col(name) for name in attributes}
     values = {**numbered(behaviour_columns(pinned)), **attributes}
     array = F.array(*(values[name] for name in position.values()))
@@ -106,7 +112,16 @@ def user_features(
         F.coalesce("n", F.lit(0).cast("bigint")).alias("n_requests"),
         F.col("value_sum").alias("value"),
         array.cast("array<double>").alias("features"),
+        "beside.*",
     )
+
+
+def _with(beside: DataFrame | None, rows: DataFrame) -> DataFrame:
+    """Add a struct `beside` of the columns beside the user; it keeps `rows` where they are."""
+    if beside is None:
+        return rows.withColumn("beside", F.struct())
+    columns = F.struct(*beside.columns[1:]).alias("beside")
+    return rows.join(beside.select("user_id", columns), "user_id", "left")
 
 
 def _activity_features(settings: Segments) -> list[Feature]:

@@ -126,7 +126,9 @@ def _cell_text(n_windows: int) -> str:
         return "datum.status === 'red' ? datum.glyph : ''"
     if n_windows > _WITH_NUMBERS:
         return "datum.glyph"
-    return "datum.glyph + (isValid(datum.score) ? ' ' + format(datum.score, '.2~g') : '')"
+    # Nobody compares 0.0000083 with 0.000055 in a cell; the tooltip has all digits.
+    number = "abs(datum.score) < 0.0005 ? '0' : format(datum.score, '.2~g')"
+    return f"datum.glyph + (isValid(datum.score) ? ' ' + ({number}) : '')"
 
 
 def _score_tooltip() -> list[alt.Tooltip]:

@@ -28,7 +28,7 @@ from rehearsal.tables.store import Store
 
 _JIT_LIMIT_BYTES = 8000
 _REJECTED = "source_table string, reason string, row_json string"
-_RUN_ID = re.compile(r"[\w.:-]{1,100}")
+_RUN_ID = re.compile(r"\w[\w.:-]{0,99}")  # it names folders too
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Job:
     def __post_init__(self) -> None:
         if not _RUN_ID.fullmatch(self.run_id):
             raise SettingsError(
-                f"run id {self.run_id!r} may hold letters, digits and _ . : - only, at most 100"
+                f"run id {self.run_id!r} may hold letters, digits and _ . : - only, at most 100, "
+                "and begins with one of the first three"
             )
 
     @cached_property

@@ -10,7 +10,7 @@ METRICS = ("kl_nats", "js_nats", "psi", "mse", "relative_mse", "kpi_relative_cha
 
 
 def _utc(value: datetime) -> datetime:
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 Instant = Annotated[datetime, AfterValidator(_utc)]
@@ -270,7 +270,7 @@ class Migration(Strict):
 class Segments(Strict):
     """Users in segments by behaviour before `as_of`, with ids that keep their meaning."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.:-]{1,100}$")] = Field(
+    name: Annotated[str, Field(pattern=r"^\w[\w.:-]{0,99}$")] = Field(
         "main", description="the history of segments this run goes on with"
     )
     method: Method = "kmeans"

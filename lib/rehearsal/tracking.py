@@ -1,8 +1,10 @@
 """MLflow: the only module that imports it, and only when used (the import takes seconds)."""
 
 import json
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,37 @@ def tracked_run(settings: Settings, run_id: str, step: str, segment_id: str = ""
     known = {"run_id": found[0].info.run_id} if found else {"run_name": name, "tags": tags}
     with mlflow.start_run(**known):
         yield mlflow
+
+
+def log_served(
+    mlflow: Any,
+    name: str,
+    script: Path,
+    files: Mapping[str, Path],
+    signature: Any,
+    packages: Sequence[str],
+) -> None:
+    """Log a model that is a script of this package and the files it reads: nothing is pickled.
+
+    Args:
+        mlflow: the module, in an active run.
+        name: of the logged model.
+        script: run when the model is loaded.
+        files: by the name under which the script finds them.
+        signature: an `mlflow.models.ModelSignature`.
+        packages: what serving needs, in the versions installed here.
+    """
+    with warnings.catch_warnings():
+        # The signature names every column; an example row would add nothing.
+        warnings.filterwarnings("ignore", message=".*An input example was not provided")
+        mlflow.pyfunc.log_model(
+            name=name,
+            python_model=str(script),
+            artifacts={part: str(file) for part, file in files.items()},
+            signature=signature,
+            code_paths=[str(Path(__file__).parent)],
+            pip_requirements=[f"{one}=={version(one).split('+')[0]}" for one in packages],
+        )
 
 
 def fetch_model(

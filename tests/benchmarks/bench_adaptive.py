@@ -53,6 +53,7 @@ class Fit:
     cost: float = field(init=False)
     silhouette: float = field(init=False)
     far: np.ndarray = field(init=False)
+    n_users: int = field(init=False)
 
     def remember(self, points: np.ndarray) -> None:
         labels, squared, second = nearest(points, self.centres)
@@ -61,10 +62,11 @@ class Fit:
         sums = tally(labels, squared, second, self.far)
         self.shares = sums.users / sums.users.sum()
         self.cost, self.silhouette = sums.cost, sums.mean_silhouette
+        self.n_users = len(points)
 
     def measures(self, points: np.ndarray) -> Measures:
         sums = tally(*nearest(points, self.centres), self.far)
-        return measure(sums, self.shares, self.cost, self.silhouette)
+        return measure(sums, self.shares, self.cost, self.silhouette, self.n_users)
 
     def squared_of(self, points: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Return squared distances to the centre of each user's segment; NaN if it has none."""

@@ -67,16 +67,18 @@ def test_clusters_equal_those_of_scikit_learn(
 
 
 def check_representatives(found, rows: pd.DataFrame) -> None:  # noqa: ANN001
-    chosen, clusters = representatives(found, EPS, 10_000)
+    every = representatives(found, EPS, 10_000)
+    assert not every.coarse
     core = rows[rows["core"]]
     where = {tuple(row.point): row.cluster for row in core.itertuples()}
-    assert [where[tuple(point)] for point in chosen] == clusters.tolist()
+    assert [where[tuple(point)] for point in every.points] == every.clusters.tolist()
     for cluster, members in core.groupby("cluster"):
-        own = NearestNeighbors(n_neighbors=1).fit(chosen[clusters == cluster])
+        own = NearestNeighbors(n_neighbors=1).fit(every.points[every.clusters == cluster])
         assert own.kneighbors(np.stack(members["point"]))[0].max() <= EPS
-    few, few_clusters = representatives(found, EPS, found.n_clusters)
-    assert sorted(few_clusters.tolist()) == list(range(found.n_clusters))
-    assert len(few) == found.n_clusters
+    few = representatives(found, EPS, found.n_clusters)
+    assert few.coarse
+    assert sorted(few.clusters.tolist()) == list(range(found.n_clusters))
+    assert len(few.points) == found.n_clusters
     with pytest.raises(ContractError, match="which leave fewer clusters"):
         representatives(found, EPS, found.n_clusters - 1)
 

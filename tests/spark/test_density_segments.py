@@ -6,6 +6,7 @@ from pyspark.sql import DataFrame, SparkSession
 from sklearn.cluster import DBSCAN
 
 from rehearsal.errors import ContractError, SettingsError
+from rehearsal.segments.cluster import fit_density as fit_density_module
 from rehearsal.segments.cluster.fit_density import fit_density
 from rehearsal.segments.feature import Feature
 from rehearsal.segments.model import SegmentModel
@@ -56,7 +57,37 @@ def test_named_features_give_exactly_the_clusters_of_scikit_learn(spark: SparkSe
     assert [row["segment_id"] for row in placed] == [names[label] for label in expected]
     assert (expected == -1).sum() >= 15
     assert all(row["is_noise"] == (row["segment_id"] == "noise") for row in placed)
-    assert fit.model.shares["noise"] == pytest.approx((expected == -1).mean())
+    # What the model itself makes of everyone is what later runs are held against.
+    alone = fit.model.assign(raw).segment_ids
+    assert fit.model.shares == {name: (alone == name).mean() for name in ("noise", "s1", "s2")}
+    assert fit.model.shares["noise"] == pytest.approx((expected == -1).mean(), abs=0.02)
+
+
+def test_a_model_too_small_for_every_dense_cell_still_tells_dense_from_noise(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = crowd()
+    rows = users(spark, raw)
+    settings = density(features=("requests", "share of search"), min_points=5, eps=0.015)
+    whole = fit_density(rows, FEATURES, settings, seed=1).model
+    monkeypatch.setattr(fit_density_module, "_REPRESENTATIVES", 8)
+    small = fit_density(rows, FEATURES, settings, seed=1).model
+    assert len(small.centres) <= 8 < len(whole.centres)
+    assert small.reach is not None
+    assert small.reach > 0.015
+    same = small.assign(raw).segment_ids == whole.assign(raw).segment_ids
+    assert same.mean() > 0.95
+    assert small.shares["noise"] == pytest.approx(whole.shares["noise"], abs=0.02)
+
+
+def test_a_user_out_of_reach_is_noise_at_once(spark: SparkSession) -> None:
+    raw = crowd()
+    settings = density(features=("requests", "share of search"), min_points=5, eps=0.2)
+    fit = fit_density(users(spark, raw), FEATURES, settings, seed=1)
+    far = [("u", 5, None, [90.0, 90.0, 40.0], "s1", None, None)]
+    rows = spark.createDataFrame(far, users(spark, raw[:1]).schema)
+    (row,) = place_users(rows, fit.model, Adapt(), 1).collect()
+    assert (row["segment_id"], row["pending_id"]) == ("noise", None)
 
 
 def test_without_features_it_looks_at_components_and_says_how_much_they_keep(

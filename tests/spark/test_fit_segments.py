@@ -221,11 +221,15 @@ def test_a_single_user_may_be_a_segment(spark: SparkSession) -> None:
     assert model.shares == {"s1": 0.75, "s2": 0.25}
 
 
-def test_one_user_is_enough_for_one_segment(spark: SparkSession) -> None:
+@pytest.mark.parametrize("method", ["kmeans", "bisecting"])
+def test_one_user_is_enough_for_one_segment(spark: SparkSession, method: str) -> None:
     alone = frame(spark, np.array([[3.0, np.nan]]), partitions=1)
-    fit = fit_model(alone, FEATURES[:2], Segments(k_min=1, k_max=3), seed=1)
+    settings = Segments.model_validate({"method": method, "k_min": 1, "k_max": 3})
+    fit = fit_model(alone, FEATURES[:2], settings, seed=1)
     assert fit.model.segments == ("s1",)
     assert (fit.model.cost, fit.model.silhouette, fit.model.far) == (0.0, 0.0, {"s1": 0.0})
+    (row,) = to_pipeline(spark, fit.model).transform(alone).collect()
+    assert row["segment_id"] == "s1"
 
 
 def test_more_segments_than_distinct_users_gives_one_for_each(spark: SparkSession) -> None:

@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from rehearsal.configure import parse_settings
 from rehearsal.segments.adapt.renew import Past, Renewal, renew
 from rehearsal.segments.feature import Feature
+from rehearsal.segments.model import SegmentModel
 from rehearsal.segments.place_users import place_users
 from rehearsal.segments.timeline import fingerprint
 from rehearsal.settings import Settings
@@ -105,3 +106,45 @@ def test_changed_settings_ask_for_a_new_fit_and_are_named(spark: SparkSession) -
     found = renew(Crowd(spark, (120, 60), placed(crowd, first, chosen)), past, settings(restarts=2))
     assert found.decision == "cold_refit"
     assert "segments.restarts: 10 there, 2 here" in found.reason
+
+
+def test_a_history_goes_on_from_a_run_that_found_nobody_dense(spark: SparkSession) -> None:
+    crowd = Crowd(spark, (120, 60), {})
+    for assign_noise in (False, True):
+        lonely = {"eps": 1e-6, "min_points": 5, "assign_noise": assign_noise}
+        chosen = settings(method="dbscan", dbscan=lonely)
+        first = renew(crowd, None, chosen)
+        before = placed(crowd, first, chosen)
+        assert set(before.values()) == {"noise"}
+        model = SegmentModel.from_json(first.model.to_json())
+        past = Past(model, "v1", fingerprint(chosen), {})
+        noise_before = Crowd(spark, (120, 60), before)
+        assert renew(noise_before, past, chosen).decision == "reassign"
+        wider = settings(method="dbscan", dbscan=lonely | {"eps": 0.5})
+        found = renew(noise_before, past, wider)
+        assert found.model.segments == ("s1", "s2")
+        assert [event.event for event in found.events] == ["born", "born"]
+
+
+def test_fewer_places_than_segments_are_fitted_from_scratch(spark: SparkSession) -> None:
+    def crowd(*sizes: int, before: dict[str, str] | None = None) -> Crowd:
+        made = Crowd(spark, (1, 1), {})
+        made.rows = spark.createDataFrame(
+            [
+                (f"{place}-{i}", 5, None, [float(place), float(place % 2)],
+                 (before or {}).get(f"{place}-{i}"), None, None)
+                for place, n in enumerate(sizes) for i in range(n)
+            ],
+            SCHEMA,
+        )  # fmt: skip
+        return made
+
+    chosen = settings(k_min=2, k_max=4, min_segment_share=0)
+    first = renew(crowd(60, 60, 70, 10), None, chosen)
+    assert len(first.model.segments) == 4
+    before = placed(crowd(60, 60, 70, 10), first, chosen)
+    past = Past(first.model, "v1", fingerprint(chosen), first.stability)
+    found = renew(crowd(65, 65, 70, before=before), past, chosen)
+    assert found.decision == "cold_refit"
+    assert set(found.model.segments) < set(first.model.segments)
+    assert sorted(event.event for event in found.events) == ["died"] + ["survived"] * 3

@@ -248,6 +248,22 @@ def test_an_older_run_and_an_older_period_use_the_segments_of_their_time(
         segment_users(make_job("early", ENDS[0]))
 
 
+def test_a_run_id_that_another_history_has_is_refused_before_anything_is_written(
+    make_job: Callable[..., Job], said: dict[str, str]
+) -> None:
+    with pytest.raises(
+        ContractError, match="run first made the segments 'main'.* another --run-id"
+    ):
+        segment_users(make_job("first", ENDS[1], name="trial"))
+
+
+def test_a_later_run_without_anyone_to_place_says_so_as_the_first_would(
+    make_job: Callable[..., Job], said: dict[str, str]
+) -> None:
+    with pytest.raises(ContractError, match="no user has 1 or more requests before the replay"):
+        segment_users(make_job("silent", datetime(2026, 12, 1, tzinfo=UTC)))
+
+
 def test_other_settings_for_an_instant_that_is_made_are_refused_with_the_difference(
     make_job: Callable[..., Job], said: dict[str, str]
 ) -> None:

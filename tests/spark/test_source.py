@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from rehearsal.errors import SourceError
 from rehearsal.settings import Settings
@@ -38,7 +39,10 @@ def messy(spark: SparkSession, tmp_path: Path, make_settings: MakeSettings) -> S
     """Settings over a log of text columns, the way exports come."""
     schema = "call string, customer string, kind string, called_at string, amount string, "
     path = str(tmp_path / "messy")
-    spark.createDataFrame(ROWS, schema + "channel string").write.format("delta").save(path)
+    rows = spark.createDataFrame(ROWS, schema + "channel string")
+    # Maps have no order and no hash in Spark; logs have them all the same.
+    rows = rows.withColumn("tags", F.create_map(F.lit("beta"), F.lit("yes")))
+    rows.write.format("delta").save(path)
     return make_settings(requests={"path": path, "columns": MAPPING})
 
 

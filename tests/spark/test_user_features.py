@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import DoubleType, StringType, StructField, StructType
 from pyspark.testing import assertDataFrameEqual
 
 from rehearsal.configure import parse_settings
@@ -15,7 +16,6 @@ from rehearsal.errors import ContractError
 from rehearsal.segments.describe.activity import (
     activity_version,
     daily_activity,
-    full_days,
     rows_per_day,
     stale_days,
 )
@@ -183,7 +183,7 @@ def test_days_add_up_in_pieces_and_with_a_day_counted_again(spark: SparkSession)
 
     day = F.to_date("requested_at")
     before = F.col("requested_at") < F.lit(as_of)
-    held = full_days(as_of - timedelta(days=40), as_of)
+    held = [(as_of - timedelta(days=back)).date() for back in range(40, 0, -1)]
     at_once = days(before & day.isin([*held, as_of.date()]))
     again = held[17]
     together = days(day.isin(held[:20]) & (day != again), 5)
@@ -201,14 +201,6 @@ def test_days_add_up_in_pieces_and_with_a_day_counted_again(spark: SparkSession)
     made = by_user(user_features(whole, None, features, SETTINGS, as_of), features)
     assert sum(row["n_requests"] for row in made.values()) < 3000
     assert min(row["days since last request"] for row in made.values()) >= 0
-
-
-def test_held_days_are_those_that_lie_whole_before_the_instant() -> None:
-    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
-    later = AS_OF + timedelta(days=2, hours=3)
-    assert full_days(noon, later) == [date(2026, 3, 2), date(2026, 3, 3)]
-    assert full_days(AS_OF, AS_OF + timedelta(days=1)) == [date(2026, 3, 2)]
-    assert full_days(noon, noon) == []
 
 
 def test_new_late_deleted_and_emptied_days_are_stale(spark: SparkSession) -> None:
@@ -303,14 +295,21 @@ def test_a_feature_of_another_version_says_what_to_do(activity: DataFrame) -> No
 def test_activity_is_counted_anew_when_what_is_counted_changes() -> None:
     keys = {name: name for name in ("request_id", "user_id", "request_type", "requested_at")}
 
-    def version(**sections: Any) -> str:
-        log = {"table": "logs.calls", "columns": keys | {"continuous": ["amount"]}}
+    def version(more: Sequence[str] = (), outcome: str | None = None, **sections: Any) -> str:
+        mapped = keys | {"continuous": ["amount", *more], "outcome": outcome}
+        log = {"table": "logs.calls", "columns": mapped}
         models = {name: {"uri": "models:/m/1"} for name in ("production", "experimental")}
         base = {
             "seed": 1, "requests": log, "models": models, "output": {"path": "out"},
             "replay": {"start": "2026-01-01", "end": "2026-02-01"},
         }  # fmt: skip
-        return activity_version(parse_settings(base | sections))
+        return activity_version(parse_settings(base | sections), columns)
 
+    columns = StructType([StructField("answer", StringType())])
     assert version() == version(seed=2, segments={"k_max": 5})
     assert version() != version(segments={"value": "amount"})
+    # A row that is no number in a mapped column is not admitted, so it is not counted either.
+    assert version() != version(more=["price"])
+    labelled = version(outcome="answer")
+    columns = StructType([StructField("answer", DoubleType())])
+    assert version(outcome="answer") != labelled

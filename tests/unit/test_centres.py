@@ -18,6 +18,7 @@ from rehearsal.segments.cluster.centres import (
     stability,
 )
 from rehearsal.segments.cluster.search import settle
+from rehearsal.segments.mixture import fit_mixture
 
 SMALL = st.integers(-3, 3).map(float)
 
@@ -166,6 +167,15 @@ def test_planted_segments_are_stable_and_slices_of_one_blob_are_not() -> None:
     blob = np.random.default_rng(0).normal(size=(500, 8))
     slices = fit_centres(blob, 8, 1, 3, 20).centres
     assert stability(blob, slices, seed=1, rounds=5).mean() < 0.6
+
+
+def test_components_of_a_mixture_are_as_stable_as_a_mixture_finds_them() -> None:
+    random = np.random.default_rng(3)
+    # A tight group in the middle of a wide one, which no two centres tell apart.
+    points = np.vstack([random.normal(size=(1500, 4)) * 0.1, random.normal(size=(1500, 4)) * 2])
+    means, mixture = fit_mixture(points, np.repeat([0, 1], 1500), 2, 20)
+    assert stability(points, means, 1, 3, mixture).min() > 0.9
+    assert stability(points, means, 1, 3).min() < 0.7
 
 
 def test_the_same_seed_gives_the_same_centres_and_another_one_nearly_the_same_cost() -> None:

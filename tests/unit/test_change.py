@@ -10,12 +10,12 @@ from hypothesis.extra.numpy import arrays
 
 from rehearsal.segments.adapt.change import Measures, choose_refit, decide, measure, psi, tally
 from rehearsal.segments.adapt.evolve import evolve
-from rehearsal.segments.cluster.centres import Panel
+from rehearsal.segments.cluster.centres import Panel, fit_centres, nearest
 from rehearsal.settings import Adapt
 
 CALM = Measures(
     psi=0.01, cost_ratio=1.01, far_share=0.012, silhouette_drop=-0.002, n_users=1_000_000,
-    n_segments=12, cost_error=0.001,
+    n_segments=12, n_fit_users=1_000_000, cost_error=0.001,
 )  # fmt: skip
 WARM = Panel(
     k=12, silhouette=0.40, davies_bouldin=1.0, calinski_harabasz=9.0, cost=2.0, smallest_share=0.05
@@ -66,18 +66,20 @@ def test_tallies_of_parts_add_up_to_that_of_the_whole() -> None:
 
 def test_measures_compare_a_tally_with_the_fit() -> None:
     now = tally(LABELS, SQUARED, SECOND, FAR)
-    found = measure(now, np.array([0.5, 0.5]), cost=4.0, silhouette=0.6)
+    found = measure(now, np.array([0.5, 0.5]), cost=4.0, silhouette=0.6, n_fit_users=12)
     assert found.psi == 0
     assert found.cost_ratio == pytest.approx(4.5 / 4)
     assert found.far_share == 0.5
     assert found.silhouette_drop == pytest.approx(0.35)
-    assert found.cost_error == pytest.approx(np.sqrt(2 / 4) * np.sqrt(114 / 4 - 4.5**2) / 4)
+    assert found.cost_error == pytest.approx(
+        np.sqrt(1 / 4 + 1 / 12) * np.sqrt(114 / 4 - 4.5**2) / 4
+    )
 
 
 def test_users_all_on_their_centres_are_no_rise_and_any_distance_then_is() -> None:
     on = tally(LABELS, np.zeros(4), SECOND, FAR)
-    assert measure(on, np.array([0.5, 0.5]), 0.0, 1.0).cost_ratio == 1
-    off = measure(tally(LABELS, SQUARED, SECOND, FAR), np.array([0.5, 0.5]), 0.0, 1.0)
+    assert measure(on, np.array([0.5, 0.5]), 0.0, 1.0, 4).cost_ratio == 1
+    off = measure(tally(LABELS, SQUARED, SECOND, FAR), np.array([0.5, 0.5]), 0.0, 1.0, 4)
     assert decide(off, Adapt()).kind == "refit"
 
 
@@ -85,6 +87,25 @@ def test_a_point_on_two_centres_or_of_a_lone_segment_has_a_silhouette_of_0() -> 
     zero, label = np.zeros(1), np.array([0])
     assert tally(label, zero, zero, FAR).silhouette == 0
     assert tally(label, zero, zero + np.inf, FAR).silhouette == 0
+
+
+def test_many_users_of_one_kind_are_no_change_since_a_fit_of_few() -> None:
+    random = np.random.default_rng(5)
+    centres, far, refits = np.zeros((2, 8)), np.zeros(2), 0
+    for _ in range(10):
+        few, many = (
+            np.where(random.random(n) < 0.5, 3.0, -3.0)[:, None] + random.normal(size=(n, 8))
+            for n in (300, 20_000)
+        )
+        centres = fit_centres(few, 2, 1, 1, 20).centres
+        labels, squared, second = nearest(few, centres)
+        far = np.array([np.sqrt(np.quantile(squared[labels == i], 0.99)) for i in range(2)])
+        then = tally(labels, squared, second, far)
+        now = tally(*nearest(many, centres), far)
+        shares = then.users / 300
+        found = measure(now, shares, then.cost, then.mean_silhouette, 300)
+        refits += decide(found, Adapt(cost_rise=0.02)).kind == "refit"
+    assert refits == 0
 
 
 def test_small_changes_are_no_reason_and_the_numbers_are_said() -> None:
@@ -116,7 +137,7 @@ def test_each_measure_beyond_its_limit_asks_for_a_refit_and_says_so(
     "change", [{"psi": 0.12}, {"cost_ratio": 1.04}, {"far_share": 0.06}, {"silhouette_drop": 0.07}]
 )
 def test_what_chance_does_to_few_users_is_no_reason(change: dict) -> None:
-    few = replace(CALM, n_users=400, cost_error=0.05)
+    few = replace(CALM, n_fit_users=400, n_users=400, cost_error=0.05)
     assert decide(replace(few, **change), Adapt()).kind == "reassign"
 
 

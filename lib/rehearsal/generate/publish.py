@@ -1,14 +1,13 @@
 """Each fitted synthesizer as an MLflow run: parameters, curves, and a model without pickle."""
 
 import tempfile
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rehearsal.generate.encode import Codec
 from rehearsal.settings import Settings
-from rehearsal.tracking import tracked_run
+from rehearsal.tracking import log_served, tracked_run
 
 STEP = "fit-generators"
 _VERSION = "rehearsal.synthesizer_version"
@@ -57,27 +56,17 @@ def _log(mlflow: Any, settings: Settings, row: Mapping[str, Any]) -> None:
 
 
 def _log_model(mlflow: Any, folder: Path, row: Mapping[str, Any]) -> None:
-    files = {"codec": "codec.json", "network": "network.json", "weights": "weights.safetensors"}
     contents = {
-        "codec": row["codec_json"].encode(),
-        "network": row["network_json"].encode(),
-        "weights": bytes(row["weights"]),
+        "codec.json": row["codec_json"].encode(),
+        "network.json": row["network_json"].encode(),
+        "weights.safetensors": bytes(row["weights"]),
     }
-    for part, name in files.items():
-        (folder / name).write_bytes(contents[part])
-    package = Path(__file__).parents[1]
-    with warnings.catch_warnings():
-        # The signature is made from the codec; an example row would add nothing.
-        warnings.filterwarnings("ignore", message=".*An input example was not provided")
-        mlflow.pyfunc.log_model(
-            name="synthesizer",
-            # The model is this script, run when it is loaded: nothing is pickled.
-            python_model=str(package / "generate" / "served.py"),
-            artifacts={part: str(folder / name) for part, name in files.items()},
-            signature=_signature(mlflow, Codec.from_json(row["codec_json"])),
-            code_paths=[str(package)],
-            pip_requirements=_requirements(),
-        )
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    files = {name.partition(".")[0]: folder / name for name in contents}
+    signature = _signature(mlflow, Codec.from_json(row["codec_json"]))
+    script = Path(__file__).with_name("served.py")
+    log_served(mlflow, "synthesizer", script, files, signature, _REQUIREMENTS)
 
 
 def _signature(mlflow: Any, codec: Codec) -> Any:
@@ -89,9 +78,3 @@ def _signature(mlflow: Any, codec: Codec) -> Any:
 
     seed = types.ParamSchema([types.ParamSpec("seed", "long", 1)])
     return mlflow.models.ModelSignature(schema(codec.conditions), schema(codec.generated), seed)
-
-
-def _requirements() -> list[str]:
-    from importlib.metadata import version
-
-    return [f"{name}=={version(name).split('+')[0]}" for name in _REQUIREMENTS]

@@ -59,6 +59,7 @@ class SegmentModel:
         far: segment -> distance within which 99% of its users were at the fit.
         cost: mean squared distance over all users at the fit; None if never measured.
         silhouette: simplified silhouette over all users at the fit; None likewise.
+        n_users: how many users these were.
     """
 
     method: str
@@ -74,6 +75,7 @@ class SegmentModel:
     far: dict[str, float] = field(default_factory=dict)
     cost: float | None = None
     silhouette: float | None = None
+    n_users: int | None = None
 
     @property
     def segments(self) -> tuple[str, ...]:
@@ -146,6 +148,7 @@ class SegmentModel:
             "far": self.far,
             "cost": self.cost,
             "silhouette": self.silhouette,
+            "n_users": self.n_users,
         }
         return json.dumps(held, allow_nan=False)
 
@@ -153,12 +156,13 @@ class SegmentModel:
     def from_json(cls, text: str) -> "SegmentModel":
         """Return the model that `to_json` wrote."""
         held = json.loads(text)
-        mixture = held["mixture"]
+        mixture, preparation = held["mixture"], Preparation.from_dict(held["preparation"])
         return cls(
             **held
             | {
-                "preparation": Preparation.from_dict(held["preparation"]),
-                "centres": np.array(held["centres"], dtype=float),
+                "preparation": preparation,
+                # Without a dense place there is none, and their width is not told by the list.
+                "centres": np.array(held["centres"], dtype=float).reshape(-1, preparation.width),
                 "segment_ids": tuple(held["segment_ids"]),
                 "mixture": mixture and Mixture(**{k: np.array(v) for k, v in mixture.items()}),
             }

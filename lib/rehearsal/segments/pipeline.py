@@ -103,6 +103,7 @@ def _centres(spark: SparkSession, centres: np.ndarray) -> KMeansModel:
     """
     frame = spark.createDataFrame([(Vectors.dense(centre),) for centre in centres], ["point"])
     return KMeans(
-        featuresCol="point", predictionCol="cluster", k=len(centres), initMode="random",
+        # One centre passes as one of two that are the same: k = 1 is refused.
+        featuresCol="point", predictionCol="cluster", k=max(len(centres), 2), initMode="random",
         maxIter=1, seed=1,
     ).fit(frame.coalesce(1))  # fmt: skip

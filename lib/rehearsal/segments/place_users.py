@@ -65,9 +65,11 @@ def _placing(
             raw = feature_matrix(batch.column("features"), len(model.preparation.features))
             current = _objects(batch.column("previous_segment_id"))
             found = _found(batch, model, raw)
+            # Out of reach is nowhere, so there is no near and nearer to wait for.
+            is_out = found.segment_ids == NOISE
             settled = settle(
                 nearest_id=found.segment_ids,
-                nearest_squared=found.distance**2,
+                nearest_squared=np.where(is_out, np.nan, found.distance**2),
                 current_id=current,
                 current_squared=model.distance_to(raw, current) ** 2,
                 pending_id=_objects(batch.column("previous_pending_id")),

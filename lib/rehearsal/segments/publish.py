@@ -1,16 +1,14 @@
 """The segmentation of a run in MLflow: its numbers, its model as JSON, and a model to load."""
 
 import tempfile
-import warnings
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from rehearsal.seeds import short_hash
 from rehearsal.segments.model import SegmentModel
 from rehearsal.settings import Settings
-from rehearsal.tracking import tracked_run
+from rehearsal.tracking import log_served, tracked_run
 
 _LOGGED = "rehearsal.segments_model"
 _REQUIREMENTS = ("numpy", "pandas")
@@ -53,16 +51,6 @@ def _log_model(mlflow: Any, file: Path, text: str) -> None:
         for feature in model.preparation.features
     ]
     outputs = [types.ColSpec("string", "segment_id"), types.ColSpec("double", "distance")]
-    package = Path(__file__).parents[1]
-    with warnings.catch_warnings():
-        # The signature names every feature; an example row would add nothing.
-        warnings.filterwarnings("ignore", message=".*An input example was not provided")
-        mlflow.pyfunc.log_model(
-            name="segments",
-            # The model is this script, run when it is loaded: nothing is pickled.
-            python_model=str(package / "segments" / "served.py"),
-            artifacts={"model": str(file)},
-            signature=mlflow.models.ModelSignature(types.Schema(columns), types.Schema(outputs)),
-            code_paths=[str(package)],
-            pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
-        )
+    signature = mlflow.models.ModelSignature(types.Schema(columns), types.Schema(outputs))
+    script = Path(__file__).with_name("served.py")
+    log_served(mlflow, "segments", script, {"model": file}, signature, _REQUIREMENTS)

@@ -41,7 +41,7 @@ class Run:
     @property
     def previous(self) -> str | None:
         """The run this one goes on from."""
-        return None if self.place.previous is None else str(self.place.previous["run_id"])
+        return self.place.previous
 
 
 def write_run(run: Run, renewal: Renewal, assigned: DataFrame) -> str:
@@ -53,7 +53,7 @@ def write_run(run: Run, renewal: Renewal, assigned: DataFrame) -> str:
     rows = assigned.drop("features")
     store.replace(tables.SEGMENT_ASSIGNMENTS, rows, run_id=job.run_id)
     now = store.read(tables.SEGMENT_ASSIGNMENTS, run_id=job.run_id)
-    _write_pictures(run, renewal, assigned)
+    _write_pictures(run, renewal, assigned, now)
     moves = _write_moves(run, renewal, now)
     record(store, run.key["segmentation"], job.run_id, run.valid_from, _changes(run, now))
     row = _segmentation_row(run, renewal, moves)
@@ -61,7 +61,7 @@ def write_run(run: Run, renewal: Renewal, assigned: DataFrame) -> str:
     return _summary(renewal, moves)
 
 
-def _write_pictures(run: Run, renewal: Renewal, assigned: DataFrame) -> None:
+def _write_pictures(run: Run, renewal: Renewal, assigned: DataFrame, now: DataFrame) -> None:
     """Write what people look at: profiles and the map."""
     job, model = run.job, renewal.model
     features = model.preparation.features
@@ -70,7 +70,8 @@ def _write_pictures(run: Run, renewal: Renewal, assigned: DataFrame) -> None:
     told["stability"] = told["segment_id"].map(renewal.stability).astype(float)
     rows = to_spark(job.spark, told, tables.SEGMENT_PROFILES)
     job.store.replace(tables.SEGMENT_PROFILES, rows, run_id=job.run_id)
-    sample = map_sample(assigned, model.preparation, job.settings.seed)
+    described = job.store.read(tables.USER_FEATURES, run_id=job.run_id)
+    sample = map_sample(now, described, model.preparation, job.settings.seed)
     shown = to_spark(job.spark, sample, tables.SEGMENT_SAMPLES)
     job.store.replace(tables.SEGMENT_SAMPLES, shown, run_id=job.run_id)
 

@@ -8,15 +8,16 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from rehearsal.errors import ContractError
 from rehearsal.runtime import Job
 from rehearsal.segments.adapt.renew import Past, renew
-from rehearsal.segments.describe.counting import count_history
+from rehearsal.segments.describe.counting import read_history
 from rehearsal.segments.describe.features import choose_features, user_features
 from rehearsal.segments.feature import Feature
 from rehearsal.segments.place_users import place_users
 from rehearsal.segments.publish import publish
 from rehearsal.segments.recording import Run, write_run
-from rehearsal.segments.timeline import place
+from rehearsal.segments.timeline import instants, place
 from rehearsal.tables import schemas as tables
 from rehearsal.tables.segment_history import restore
 from rehearsal.tables.source import Admitted, read_users
@@ -26,18 +27,16 @@ NAME = "segment"
 
 def segment_users(job: Job) -> str:
     """Bring the history of segments up to the start of the replay; return what was done."""
-    as_of = job.settings.segments.as_of or job.settings.replay.start
-    # Described by later behaviour or not, segments hold for the requests replayed.
-    valid_from = min(as_of, job.settings.replay.start)
-    where = place(_past(job), job.run_id, valid_from, job.settings)
+    where = place(_past(job), job.run_id, job.settings)
     if where.held_by is not None:
         return f"the segments of run {where.held_by} hold already"
-    run = Run(job, where, as_of, valid_from)
+    run = Run(job, where, *instants(job.settings))
     _take_back(run)
-    counted = count_history(job, as_of)
+    history = read_history(job, run.as_of)
     users = read_users(job.spark, job.settings.users) if job.settings.users else None
-    aside = job.set_aside(NAME, [*counted.rejected, *([users.rejected] if users else [])])
-    people = _People(run, counted.activity, users)
+    # Before days count as held: a run cut short in between would lose what it set aside.
+    aside = job.set_aside(NAME, [*history.rejected, *([users.rejected] if users else [])])
+    people = _People(run, history.count(), users)
     renewal = renew(people, _held(run), job.settings)
     chosen = job.settings.segments
     assigned = place_users(
@@ -88,10 +87,18 @@ class _People:
 
 
 def _past(job: Job) -> pd.DataFrame:
-    """The rows of this history; bounded by its runs."""
+    """The rows of this history, less what was fitted; bounded by its runs."""
     job.store.ensure(tables.SEGMENTATIONS)
-    rows = job.store.read(tables.SEGMENTATIONS, segmentation=job.settings.segments.name)
-    return rows.toPandas()
+    columns = ("run_id", "as_of", "valid_from", "decision", "settings_json")
+    rows = job.store.read(tables.SEGMENTATIONS).select("segmentation", *columns).toPandas()
+    name = job.settings.segments.name
+    elsewhere = rows[(rows["run_id"] == job.run_id) & (rows["segmentation"] != name)]
+    if len(elsewhere):
+        raise ContractError(
+            f"run {job.run_id} made the segments {elsewhere['segmentation'].iloc[0]!r}, whose "
+            f"tables those of {name!r} would replace; give this run another --run-id"
+        )
+    return rows[rows["segmentation"] == name].drop(columns="segmentation")
 
 
 def _take_back(run: Run) -> None:
@@ -116,10 +123,11 @@ def _before(run: Run) -> DataFrame:
 
 
 def _held(run: Run) -> Past | None:
-    previous = run.place.previous
-    if previous is None:
+    if run.previous is None:
         return None
-    profiles = run.job.store.read(tables.SEGMENT_PROFILES, run_id=str(previous["run_id"]))
+    store, name = run.job.store, run.key["segmentation"]
+    row = store.read(tables.SEGMENTATIONS, segmentation=name, run_id=run.previous).collect()[0]
+    profiles = store.read(tables.SEGMENT_PROFILES, run_id=run.previous)
     # Bounded by segments.
     stable = profiles.groupBy("segment_id").agg(F.max("stability")).collect()
-    return Past.of(previous, {row[0]: row[1] for row in stable if row[1] is not None})
+    return Past.of(row.asDict(), {row[0]: row[1] for row in stable if row[1] is not None})

@@ -20,53 +20,89 @@ from rehearsal.settings import Settings
 class Place:
     """What to do: `held_by` names the run whose segments hold already, else go on.
 
-    `previous` is the row of `segmentations` to go on from, None at the start of a history;
-    `before` are the runs that made the history up to here; `steady` those of them since the last
-    fit from scratch that left the segments' borders where they were.
+    `previous` is the run to go on from, None at the start of a history; `before` are the runs
+    that made the history up to here; `steady` those of them since the last fit from scratch that
+    left the segments' borders where they were.
     """
 
     held_by: str | None
-    previous: dict[str, Any] | None
+    previous: str | None
     before: tuple[str, ...]
     steady: tuple[str, ...] = ()
 
 
-def place(past: pd.DataFrame, run_id: str, valid_from: datetime, settings: Settings) -> Place:
-    """Return where a run at `valid_from` stands among the rows of `segmentations`.
+def instants(settings: Settings) -> tuple[datetime, datetime]:
+    """Return the instant users are described as of, and the one their segments hold from."""
+    start = settings.replay.start
+    as_of = settings.segments.as_of or start
+    # Described by later behaviour or not, segments hold for the requests replayed.
+    return as_of, min(as_of, start)
+
+
+def place(past: pd.DataFrame, run_id: str, settings: Settings) -> Place:
+    """Return where a run stands among the rows of `segmentations`.
 
     Args:
-        past: rows of one history; bounded by its runs.
+        past: (run_id, as_of, valid_from, decision, settings_json) of one history; bounded by runs.
         run_id: the run.
-        valid_from: the instant its segments would hold from, UTC.
-        settings: compared with those of a run at the same instant.
+        settings: when it takes place; compared with those of a run at the same instant.
 
     Raises:
-        ContractError: the history begins later, or another run made other segments for the
-            same instant.
+        ContractError: the history begins later, knows what is still to come for this run, another
+            run made other segments for the same instant, or later runs build on this run's id.
     """
-    instant = pd.Timestamp(valid_from).tz_convert(None)
+    as_of, instant = (_naive(at) for at in instants(settings))
     others = past[past["run_id"] != run_id].sort_values("valid_from")
-    later = others[others["valid_from"] >= instant]
-    if later.empty:
-        last = others.to_dict("records")[-1:]
-        previous = {str(key): value for key, value in last[0].items()} if last else None
-        return Place(None, previous, tuple(others["run_id"]), _steady(others))
-    name = settings.segments.name
-    covering = past[past["valid_from"] <= instant].sort_values("valid_from")
+    if (others["valid_from"] >= instant).any():
+        return Place(_holding(past, settings), None, ())
+    name, own = settings.segments.name, past[past["run_id"] == run_id]
+    if any((others["valid_from"] > at).any() for at in own["valid_from"]):
+        raise ContractError(
+            f"run {run_id} made the segments {name!r} of {_told(own['valid_from'].iloc[0])}, and "
+            f"later runs go on from them; give the run of {_told(instant)} another --run-id"
+        )
+    if others.empty:
+        return Place(None, None, ())
+    last = others.iloc[-1]
+    if last["as_of"] > as_of:
+        raise ContractError(
+            f"the segments {name!r} are learnt from behaviour up to {_told(last['as_of'])} (run "
+            f"{last['run_id']}), which is still to come at this run's {_told(as_of)}; "
+            "give this run a history of its own with segments.name"
+        )
+    return Place(None, str(last["run_id"]), tuple(others["run_id"]), _steady(others))
+
+
+def _holding(past: pd.DataFrame, settings: Settings) -> str:
+    """The run whose segments the replay uses, in a history that covers its start."""
+    name, start = settings.segments.name, _naive(settings.replay.start)
+    covering = past[past["valid_from"] <= start].sort_values("valid_from")
     if covering.empty:
-        first = past["valid_from"].min()
         raise ContractError(
-            f"the history of segments {name!r} begins at {first:%Y-%m-%d %H:%M}, after this run's "
-            f"{instant:%Y-%m-%d %H:%M}; give this run a history of its own with segments.name"
+            f"the history of segments {name!r} begins at {_told(past['valid_from'].min())}, after "
+            f"this run's {_told(start)}; give this run a history of its own with segments.name"
         )
-    held = covering.iloc[-1]
-    if held["valid_from"] == instant and held["settings_json"] != fingerprint(settings):
+    held, (as_of, valid_from) = covering.iloc[-1], (_naive(at) for at in instants(settings))
+    differing = _differing(held["settings_json"], fingerprint(settings))
+    if held["as_of"] != as_of:
+        there = f"as_of: {_told(held['as_of'])} there, {_told(as_of)} here"
+        differing = f"{there}, {differing}" if differing else there
+    if held["valid_from"] == valid_from and differing:
+        newest = held["valid_from"] == past["valid_from"].max()
+        instead = f"use --run-id {held['run_id']} to replace them, or " if newest else "use "
         raise ContractError(
-            f"run {held['run_id']} made the segments {name!r} of {instant:%Y-%m-%d %H:%M} with "
-            f"other settings ({_differing(held['settings_json'], fingerprint(settings))}); "
-            f"use --run-id {held['run_id']} to replace them, or another segments.name"
+            f"run {held['run_id']} made the segments {name!r} of {_told(valid_from)} with "
+            f"other settings ({differing}); {instead}another segments.name"
         )
-    return Place(str(held["run_id"]), None, ())
+    return str(held["run_id"])
+
+
+def _naive(instant: datetime) -> pd.Timestamp:
+    return pd.Timestamp(instant).tz_convert(None)
+
+
+def _told(instant: pd.Timestamp) -> str:
+    return f"{instant:%Y-%m-%d %H:%M}"
 
 
 def _steady(past: pd.DataFrame) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from pyspark.sql.types import (
     MapType,
     NumericType,
     StringType,
+    StructField,
     StructType,
     TimestampNTZType,
     TimestampType,
@@ -66,7 +67,7 @@ def open_source(spark: SparkSession, source: Source, section: str) -> DataFrame:
 def check_sources(spark: SparkSession, settings: Settings) -> None:
     """Raise `SourceError` naming every mapped column that is missing or cannot hold its role."""
     requests = open_source(spark, settings.requests, "requests")
-    roles = _request_roles(settings)
+    roles = request_roles(settings)
     faults = _role_faults(requests.schema, roles, settings.requests.label)
     if settings.users is not None:
         users = open_source(spark, settings.users, "users")
@@ -112,7 +113,7 @@ def admit_requests(
     """
     columns = settings.requests.columns
     keys = {name: getattr(columns, name) for name in REQUEST_KEYS}
-    rows, reasons = _mapped(table, keys, _request_roles(settings))
+    rows, reasons = _mapped(table, keys, request_roles(settings))
     judged = _judge(rows, reasons, "request_id", columns.request_id, "requested_at")
     return _split(judged, label, original=original)
 
@@ -131,7 +132,8 @@ def outcome_kind(schema: StructType, column: str) -> str:
     return "continuous" if numeric else "categorical"
 
 
-def _request_roles(settings: Settings) -> dict[str, str]:
+def request_roles(settings: Settings) -> dict[str, str]:
+    """Return how each mapped column of the log is read; rows it does not fit are rejected."""
     columns = settings.requests.columns
     roles = {columns.requested_at: "datetime"}
     roles |= dict.fromkeys((columns.request_id, columns.user_id), "categorical")
@@ -224,10 +226,17 @@ def _judge(
 ) -> DataFrame:
     """Add the first rule each row breaks; a key that an earlier sound row has is one of them."""
     judged = rows.withColumn(_REASON, _first_reason(reasons))
-    order = Window.partitionBy(key).orderBy(F.col(_REASON).isNotNull(), *first, F.xxhash64(_ROW))
+    row = F.xxhash64(*map(_hashable, rows.select(f"{_ROW}.*").schema))
+    order = Window.partitionBy(key).orderBy(F.col(_REASON).isNotNull(), *first, row)
     repeated = (F.row_number().over(order) > 1) & F.col(key).isNotNull()
     not_unique = F.when(repeated, F.lit(f"{own_name} is not unique"))
     return judged.withColumn(_REASON, F.coalesce(_REASON, not_unique))
+
+
+def _hashable(field: StructField) -> Column:
+    """A column of the row as it was; Spark hashes no maps and no variants, wherever they are."""
+    column, kind = F.col(_ROW)[field.name], field.dataType.simpleString()
+    return F.to_json(column) if "map<" in kind or "variant" in kind else column
 
 
 def _first_reason(reasons: Iterable[tuple[Column, str]]) -> Column:

@@ -63,7 +63,13 @@ class Measures:
     silhouette_drop: float
     n_users: int
     n_segments: int
+    n_fit_users: int
     cost_error: float = 0.0
+
+    @property
+    def chance(self) -> float:
+        """Variance of a difference of two means, of users now and at the fit, per unit variance."""
+        return 1 / self.n_users + 1 / self.n_fit_users
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,9 @@ def tally(
     )
 
 
-def measure(now: Tally, shares: np.ndarray, cost: float, silhouette: float) -> Measures:
+def measure(
+    now: Tally, shares: np.ndarray, cost: float, silhouette: float, n_fit_users: int
+) -> Measures:
     """Return the change since the fit, whose segments had these shares, cost and silhouette."""
     n = int(now.users.sum())
     spread = np.sqrt(max(now.fourth / n - now.cost**2, 0.0))
@@ -110,8 +118,9 @@ def measure(now: Tally, shares: np.ndarray, cost: float, silhouette: float) -> M
         silhouette_drop=silhouette - now.mean_silhouette,
         n_users=n,
         n_segments=len(now.users),
-        # Both costs vary with who happened to be there, hence the root of two.
-        cost_error=float(np.sqrt(2 / n) * spread / cost) if cost > 0 else 0.0,
+        n_fit_users=n_fit_users,
+        # Both costs vary with who happened to be there.
+        cost_error=float(np.sqrt(1 / n + 1 / n_fit_users) * spread / cost) if cost > 0 else 0.0,
     )
 
 
@@ -161,20 +170,20 @@ def decide(measures: Measures, adapt: Adapt) -> Decision:
 def _limits(measures: Measures, adapt: Adapt) -> tuple[float, float, float, float]:
     """Return limits for psi, rise of cost, far share, fall of silhouette: settings' or chance's.
 
-    Of the same users drawn anew: psi is chi-squared / n on both sides; the cost at the fit is too
-    low by k / n, that of others too high by as much; the 99% of a small segment are short by a user
-    (k / n of all); a silhouette within 0..1 has a standard deviation below a half.
+    Of n users where the fit had m, all drawn alike: psi is chi-squared (1 / n + 1 / m); the cost at
+    the fit is too low by k / m, that of others too high by as much; the 99% of a small segment are
+    short by a user (k / m of all); a silhouette within 0..1 has a standard deviation below a half.
     """
     from scipy.stats import chi2, norm
 
-    n, k = measures.n_users, measures.n_segments
-    chance = float(chi2.isf(norm.sf(_SURE), max(k - 1, 1)))
-    far = FAR + k / n
+    k, m = measures.n_segments, measures.n_fit_users
+    chi_squared = float(chi2.isf(norm.sf(_SURE), max(k - 1, 1)))
+    far, error = FAR + k / m, _SURE * float(np.sqrt(measures.chance))
     return (
-        max(adapt.psi, 2 * chance / n),
-        max(adapt.cost_rise, 2 * k / n + _SURE * measures.cost_error),
-        max(adapt.far_share, far + _SURE * float(np.sqrt(2 * far / n))),
-        max(adapt.silhouette_drop, k / n + _SURE * float(np.sqrt(2 / n)) / 2),
+        max(adapt.psi, chi_squared * measures.chance),
+        max(adapt.cost_rise, 2 * k / m + _SURE * measures.cost_error),
+        max(adapt.far_share, far + error * float(np.sqrt(far))),
+        max(adapt.silhouette_drop, k / m + error / 2),
     )
 
 

@@ -15,7 +15,7 @@ from rehearsal.segments.adapt.identity import Event, match_segments
 from rehearsal.segments.adapt.since_fit import measures_since_fit, tally_users
 from rehearsal.segments.assign import assign
 from rehearsal.segments.cluster.centres import Panel
-from rehearsal.segments.cluster.fit import fit_model, sample_users
+from rehearsal.segments.cluster.fit import fit_model, nobody, sample_users
 from rehearsal.segments.cluster.fit_density import fit_density
 from rehearsal.segments.feature import Feature
 from rehearsal.segments.model import SegmentModel
@@ -91,7 +91,11 @@ class _Fresh:
 
 
 def renew(people: People, past: Past | None, settings: Settings) -> Renewal:
-    """Return the segments to go on with; measures first, and fits only where that asks for it."""
+    """Return the segments to go on with; measures first, and fits only where that asks for it.
+
+    Raises:
+        ContractError: no user has history, or too few for a fit.
+    """
     chosen = settings.segments
     if past is None:
         features = people.choose()
@@ -103,6 +107,8 @@ def renew(people: People, past: Past | None, settings: Settings) -> Renewal:
         return _refit(people, past, settings, f"the settings changed: {changed}", None)
     rows = with_history(people.describe(past.model.preparation.features), chosen)
     now = tally_users(rows, past.model)
+    if now.users.sum() == 0:
+        raise nobody(chosen)
     measures = measures_since_fit(now, past.model)
     if past.model.method == "kmeans":
         return _evolved(people, past, settings, rows, now, measures)
@@ -130,7 +136,10 @@ def _evolved(
     if found.kind == "warm_refit":
         features = past.model.preparation.features
         fit = _fit(rows, features, chosen, settings.seed, warm=past.model)
-        warm = _renamed(fit, rows, past, "warm_refit", found.reason, measures)
+        # Users in fewer places than there are segments leave nothing to start from.
+        is_warm = len(fit.model.centres) == len(past.model.centres)
+        decision = "warm_refit" if is_warm else "cold_refit"
+        warm = _renamed(fit, rows, past, decision, found.reason, measures)
         return replace(warm, panels=found.panels)
     return _from_scratch(people, past, settings, found.reason, measures)
 
@@ -223,7 +232,8 @@ def _renamed(
     )
     pairs = placed.groupBy("previous_segment_id", "segment_id").count()
     counts = {(row[0], row[1]): row[2] for row in pairs.collect()}  # bounded by segments squared
-    overlap = np.array([[counts.get((o, n), 0) for n in new] for o in old], dtype=float)
+    overlap = np.array([counts.get((o, n), 0) for o in old for n in new], dtype=float)
+    overlap = overlap.reshape(len(old), len(new))
     lost = np.array([counts.get((o, NOISE), 0) for o in old], dtype=float)
     joined = np.array(
         [sum(c for (o, n), c in counts.items() if n == name and o not in old) for name in new],
@@ -260,7 +270,8 @@ def _distances(
 ) -> np.ndarray | None:
     """Distances between centres, where both models measure in the same space."""
     same = new.preparation.to_dict() == old.preparation.to_dict()
-    if not same or len(old_ids) != len(old.centres) or len(new_ids) != len(new.centres):
+    lone = len(old_ids) == len(old.centres) and len(new_ids) == len(new.centres)
+    if not same or not lone or not old_ids or not new_ids:
         return None
     gaps: np.ndarray = np.linalg.norm(old.centres[:, None, :] - new.centres[None], axis=2)
     return gaps

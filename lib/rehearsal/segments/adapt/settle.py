@@ -32,8 +32,8 @@ def settle(
 
     Squared distances are to the nearest centre and to that of the user's segment. Ids are object
     arrays; None = no segment before. A user moves at once if new, if `nearest_squared` is below
-    (1 - `hysteresis`) x `current_squared`, or if either distance is NaN: the segment before is no
-    place ('cold', 'noise') or no longer exists, or the user has no history now.
+    (1 - `hysteresis`) x `current_squared`, or if either distance is NaN: one of the two is no place
+    ('cold', 'noise'), or the segment before no longer exists.
     """
     other = nearest_id != current_id
     # Not "less than" alone: NaN must let the user go, and compares as False.

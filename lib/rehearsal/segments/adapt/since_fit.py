@@ -48,8 +48,8 @@ def tally_users(rows: DataFrame, model: SegmentModel) -> Tally:
 
 
 def _names(model: SegmentModel) -> list[str]:
-    noise = [NOISE] if model.reach is not None and not model.assign_noise else []
-    return [*model.segments, *noise]
+    is_place = model.reach is not None and not (model.assign_noise and model.segments)
+    return [*model.segments, *([NOISE] if is_place else [])]
 
 
 def measures_since_fit(now: Tally, model: SegmentModel) -> Measures:
@@ -59,5 +59,7 @@ def measures_since_fit(now: Tally, model: SegmentModel) -> Measures:
         n = int(now.users.sum())
         noise = now.users[-1] / n if NOISE in _names(model) else 0.0
         rise = max(noise - model.shares.get(NOISE, 0.0), 0.0)
-        return Measures(psi(now.users / n, shares, n), 1.0, float(rise), 0.0, n, len(shares))
-    return measure(now, shares, model.cost, model.silhouette or 0.0)
+        mix = psi(now.users / n, shares, n)
+        return Measures(mix, 1.0, float(rise), 0.0, n, len(shares), model.n_users or n)
+    n_fit_users = model.n_users or int(now.users.sum())
+    return measure(now, shares, model.cost, model.silhouette or 0.0, n_fit_users)

@@ -66,14 +66,16 @@ def fit_model(
         seed: with user ids, all that the result depends on.
         ks: numbers of segments to try; default: `k_min` to `k_max`.
         warm: a model of the same features to start from: its number of centres and their ids are
-            kept, its preparation is fitted anew.
+            kept, its preparation is fitted anew. Not where users are in fewer places than that.
 
     Raises:
         ContractError: fewer users with history than `k_min`.
     """
     _, raw = sample_users(rows, settings.fit_sample_users, derive_seed(seed, "fit sample"))
     ks = list(ks or range(settings.k_min, settings.k_max + 1))
-    if len(raw) < max(min(ks), 1):
+    if len(raw) == 0:
+        raise nobody(settings)
+    if len(raw) < min(ks):
         raise ContractError(
             f"only {len(raw)} users have {settings.min_history_requests} or more requests before "
             f"the replay, too few for segments.k_min={min(ks)}; lengthen segments.history_days "
@@ -81,17 +83,26 @@ def fit_model(
         )
     preparation = fit_preparation(raw, features, settings)
     points = preparation.apply(raw)
-    if warm is None:
-        draft = cold_draft(rows.sparkSession, points, settings, seed, ks)
-    else:
+    draft = None
+    if warm is not None:
         draft = warm_draft(points, warm.assign(raw).labels, warm, settings)
+    if warm is None or draft is None or len(draft.centres) < len(warm.centres):
+        warm, draft = None, cold_draft(rows.sparkSession, points, settings, seed, ks)
     model = _drafted(draft, preparation, settings, seed, warm)
     model, measured = _finished(rows, model, draft, settings)
-    sure = stability(points, model.centres, seed, _ROUNDS)
+    sure = stability(points, model.centres, seed, _ROUNDS, model.mixture)
     if warm is None:
         model, measured, sure = _named_by_size(model, measured, sure)
     named = dict(zip(model.segments, sure.tolist(), strict=True))
     return Fit(_with_facts(model, measured), measured, draft.panels, named, len(raw))
+
+
+def nobody(settings: Segments) -> ContractError:
+    """Return the error that no user has history to be placed by."""
+    return ContractError(
+        f"no user has {settings.min_history_requests} or more requests before the replay; "
+        "lengthen segments.history_days or lower segments.min_history_requests"
+    )
 
 
 def sample_users(rows: DataFrame, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -205,4 +216,5 @@ def _with_facts(model: SegmentModel, measured: Measured) -> SegmentModel:
         far=dict(zip(model.segments, measured.far.tolist(), strict=True)),
         cost=measured.cost,
         silhouette=measured.silhouette,
+        n_users=measured.n_users,
     )

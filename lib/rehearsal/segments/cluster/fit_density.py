@@ -11,18 +11,26 @@ import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from rehearsal.errors import ContractError, SettingsError
-from rehearsal.seeds import derive_seed
-from rehearsal.segments.cluster.dbscan.cluster import Clustering, dbscan, representatives
+from rehearsal.errors import SettingsError
+from rehearsal.seeds import derive_seed, uniform
+from rehearsal.segments.assign import assign
+from rehearsal.segments.cluster.dbscan.cluster import (
+    Clustering,
+    Representatives,
+    dbscan,
+    representatives,
+)
 from rehearsal.segments.cluster.dbscan.epsilon import knee
-from rehearsal.segments.cluster.fit import ids_by_size, points_of, sample_users
+from rehearsal.segments.cluster.fit import ids_by_size, nobody, points_of, sample_users
 from rehearsal.segments.feature import Feature
 from rehearsal.segments.model import SegmentModel
+from rehearsal.segments.nearest import nearest
 from rehearsal.segments.preparation import Preparation, fit_preparation, principal_axes
 from rehearsal.settings import Segments
 from rehearsal.tables.schemas import NOISE
 
 _REPRESENTATIVES = 20_000  # what a model holds at most, and the JSON of it in a table row
+_REACH_USERS = 100_000
 
 
 @dataclass(frozen=True)
@@ -58,10 +66,7 @@ def fit_density(
     chosen = settings.dbscan
     ids, raw = sample_users(rows, settings.fit_sample_users, derive_seed(seed, "fit sample"))
     if len(ids) == 0:
-        raise ContractError(
-            f"no user has {settings.min_history_requests} or more requests before the replay; "
-            "lengthen segments.history_days or lower segments.min_history_requests"
-        )
+        raise nobody(settings)
     preparation = _space(raw, features, settings)
     points = points_of(rows, preparation).persist()
     curve: tuple[float, ...] = ()
@@ -71,6 +76,7 @@ def fit_density(
         eps, curve = found.eps, tuple(found.distances)
     clustering = dbscan(points, eps, chosen.min_points)
     model, names = _model(clustering, preparation, eps, settings, seed)
+    model = _with_shares(model, rows, clustering.n_users)
     # Cluster -1 is the first place, the clusters follow.
     places = F.array(F.lit(NOISE), *(F.lit(name) for name in names))
     exact = F.element_at(places, F.col("cluster") + 2).alias("exact_id")
@@ -104,16 +110,37 @@ def _model(
     """Return the model, and the segment id of each cluster."""
     sizes = clustering.rows.groupBy("cluster").count().collect()  # bounded by clusters
     counts = {row["cluster"]: row["count"] for row in sizes}
-    total = sum(counts.values())
     n = clustering.n_clusters
     names = ids_by_size([counts[cluster] for cluster in range(n)])
-    points, clusters = representatives(clustering, eps, max(_REPRESENTATIVES, n))
-    shares = {names[cluster]: counts[cluster] / total for cluster in range(n)}
-    if not settings.dbscan.assign_noise:
-        shares[NOISE] = counts.get(-1, 0) / total
+    told = representatives(clustering, eps, max(_REPRESENTATIVES, n))
     model = SegmentModel(
-        method="dbscan", preparation=preparation, centres=points,
-        segment_ids=tuple(names[cluster] for cluster in clusters), next_number=n + 1, seed=seed,
-        reach=eps, assign_noise=settings.dbscan.assign_noise, shares=shares,
+        method="dbscan", preparation=preparation, centres=told.points,
+        segment_ids=tuple(names[cluster] for cluster in told.clusters), next_number=n + 1,
+        seed=seed, reach=_reach(clustering, told, eps),
+        assign_noise=settings.dbscan.assign_noise,
     )  # fmt: skip
     return model, names
+
+
+def _reach(clustering: Clustering, told: Representatives, eps: float) -> float:
+    """Return the distance from the representatives beyond which a user is noise.
+
+    Where they are too few to be within eps of every core point, it is the distance that leaves
+    out as many users as are noise.
+    """
+    if not told.coarse:
+        return eps
+    rate = min(1.0, _REACH_USERS / clustering.n_users)
+    drawn = clustering.rows.where(uniform(0, "user_id") < rate).select("point")
+    points = drawn.toArrow()["point"].combine_chunks().flatten().to_numpy()  # some _REACH_USERS
+    _, squared, _ = nearest(points.reshape(-1, clustering.dimensions), told.points)
+    inside = 1 - clustering.n_noise / clustering.n_users
+    return max(eps, float(np.sqrt(np.quantile(squared, inside))))
+
+
+def _with_shares(model: SegmentModel, rows: DataFrame, n_users: int) -> SegmentModel:
+    """Add how many users the model itself places in each segment, as later runs will count."""
+    placed = assign(rows, model).groupBy("segment_id").count()
+    counts = {row["segment_id"]: row["count"] for row in placed.collect()}  # bounded by segments
+    shares = {name: counts[name] / n_users for name in sorted(counts)}
+    return replace(model, shares=shares, n_users=n_users)

@@ -56,6 +56,8 @@ def warm_draft(
 ) -> Draft:
     """Return centres settled from where the users of each of a model's segments are now.
 
+    Fewer than the model has where users are in fewer places; which are which is then unknown.
+
     Args:
         points: the sample as the new preparation has it, shape (n, p).
         labels: the model's centre of each of them, which needs no common space, shape (n,).
@@ -69,7 +71,9 @@ def warm_draft(
     means = np.stack([points[labels == label].mean(axis=0) for label in taken])
     # A segment that nobody of the sample is in starts again where users are served worst.
     start = top_up(columns, means, k)
-    order = np.concatenate([taken, np.setdiff1d(np.arange(k), taken)])[: len(start)]
+    if len(start) < k:
+        return Draft(start, cost_of(columns, start))
+    order = np.concatenate([taken, np.setdiff1d(np.arange(k), taken)])
     start = start[np.argsort(order, kind="stable")]
     found = fit_centres(points, k, 0, 1, settings.max_iterations, init=start)
     return Draft(found.centres, found.cost)
@@ -79,6 +83,8 @@ def cheaper_on_all(
     rows: DataFrame, model: SegmentModel, measured: Measured, settings: Segments
 ) -> tuple[SegmentModel, Measured]:
     """Return the model, or one with as many centres of MLlib's k-means on all users if cheaper."""
+    if len(model.centres) == 1:  # the mean of all users, which a pass over them finds
+        return model, measured
     points = prepared(rows, model.preparation).select("point").persist()
     fitted = KMeans(
         featuresCol="point", k=len(model.centres), seed=model.seed,
@@ -125,14 +131,16 @@ def _bisecting(
     spark: SparkSession, points: np.ndarray, settings: Segments, seed: int, ks: Sequence[int]
 ) -> Draft:
     frame = _in_one_partition(spark, points)
-    fits = [
-        np.array(
-            BisectingKMeans(featuresCol="point", k=k, seed=seed, maxIter=settings.max_iterations)
-            .fit(frame)
-            .clusterCenters()
+
+    def fitted(k: int) -> np.ndarray:
+        if k == 1:  # which MLlib refuses
+            return np.asarray(points.mean(axis=0, keepdims=True))
+        method = BisectingKMeans(
+            featuresCol="point", k=k, seed=seed, maxIter=settings.max_iterations
         )
-        for k in _capped(points, ks)
-    ]
+        return np.array(method.fit(frame).clusterCenters())
+
+    fits = [fitted(k) for k in _capped(points, ks)]
     frame.unpersist()
     best, panels = _best(points, fits)
     return Draft(fits[best], cost_of(np.ascontiguousarray(points.T), fits[best]), panels)

@@ -9,12 +9,13 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import StringType, TimestampType
+from pyspark.sql.types import StringType, StructType, TimestampType
 
 from rehearsal.names import quoted
 from rehearsal.seeds import short_hash
 from rehearsal.settings import Settings
 from rehearsal.sums import stable_sum
+from rehearsal.tables.source import outcome_kind, request_roles
 
 # Half-hours [first, end) of the four spans people call a user by; hours are UTC.
 DAYPARTS = {"night": (0, 12), "morning": (12, 24), "afternoon": (24, 36), "evening": (36, 48)}
@@ -80,13 +81,6 @@ def stale_days(now: DataFrame, held: DataFrame) -> list[date]:
     return sorted(row["day"] for row in differ.select("day").collect())
 
 
-def full_days(start: datetime, as_of: datetime) -> list[date]:
-    """Return the UTC days that lie in [start, as_of) whole: those that may be held."""
-    first = midnight(start) if midnight(start) == start else midnight(start) + timedelta(days=1)
-    n_days = max((midnight(as_of) - first).days, 0)
-    return [(first + timedelta(days=i)).date() for i in range(n_days)]
-
-
 def history_start(as_of: datetime, history_days: int) -> datetime:
     """Return the midnight `history_days` before the day of `as_of`, so that days count whole."""
     return midnight(as_of) - timedelta(days=history_days)
@@ -97,13 +91,18 @@ def midnight(instant: datetime) -> datetime:
     return datetime.combine(instant.astimezone(UTC).date(), time(), UTC)
 
 
-def activity_version(settings: Settings) -> str:
-    """Return what identifies held activity: the log, its key columns, value and outcome."""
+def activity_version(settings: Settings, log: StructType) -> str:
+    """Return what identifies held activity: the log, which rows it admits, and what is counted.
+
+    Args:
+        settings: the mapping of the log, and which column is a request's value.
+        log: the log's columns, by which an outcome is a number or a label.
+    """
     columns = settings.requests.columns
     keys = (columns.request_id, columns.user_id, columns.request_type, columns.requested_at)
-    return short_hash(
-        settings.requests.label, *keys, settings.segments.value, columns.outcome or None
-    )
+    outcome = columns.outcome and (columns.outcome, outcome_kind(log, columns.outcome))
+    rules = repr(sorted(request_roles(settings).items()))
+    return short_hash(settings.requests.label, *keys, settings.segments.value, repr(outcome), rules)
 
 
 def _counts() -> list[Column]:

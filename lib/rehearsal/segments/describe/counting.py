@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from rehearsal.runtime import Job
@@ -20,46 +20,73 @@ from rehearsal.tables.source import Admitted, open_source, read_requests
 
 
 @dataclass(frozen=True)
-class Counted:
-    """Daily activity before an instant, and the rows of the log that were set aside for it."""
+class History:
+    """What there is to count of the log before an instant; nothing is written yet.
 
-    activity: DataFrame
-    rejected: tuple[DataFrame, ...]
-    n_days: int
+    Attributes:
+        days: UTC days to count and hold, new or changed since an earlier run counted them.
+        fresh: the requests of these days, None without any.
+        part: those of the day the instant falls into, counted but never held.
+    """
+
+    job: Job
+    as_of: datetime
+    now: DataFrame
+    days: tuple[date, ...]
+    fresh: Admitted | None
+    part: Admitted | None
+
+    @property
+    def rejected(self) -> list[DataFrame]:
+        """Rows of the log that are set aside; to be kept before `count` holds their days."""
+        return [log.rejected for log in (self.fresh, self.part) if log is not None]
+
+    def count(self) -> DataFrame:
+        """Bring `user_activity` up to date and return the daily activity of the history."""
+        job, store = self.job, self.job.store
+        version, in_span = _version(job), _in_span(job, self.as_of)
+        if self.fresh is not None:
+            counted = _count(job, self.fresh).join(F.broadcast(self.now), "day")
+            counted = counted.withColumn("run_id", F.lit(job.run_id))
+            store.replace(USER_ACTIVITY, counted, activity_version=version, day=list(self.days))
+        self.now.unpersist()
+        held = store.read(USER_ACTIVITY).where((F.col("activity_version") == version) & in_span)
+        activity = held.drop("activity_version", "n_rows", "run_id")
+        return activity if self.part is None else activity.unionByName(_count(job, self.part))
 
 
-def count_history(job: Job, as_of: datetime) -> Counted:
-    """Bring `user_activity` up to date and return the activity of the history before `as_of`.
+def read_history(job: Job, as_of: datetime) -> History:
+    """Return what is to be counted of the `history_days` before `as_of`.
 
     Days that an earlier run counted, and whose number of rows in the log is still the same, are
     not read again. A run counts its own days anew, so that running it again gives the same tables
     and the same quarantine. A request id that comes again on a day counted earlier is not noticed.
     """
-    store, version = job.store, activity_version(job.settings)
-    start, end = history_start(as_of, job.settings.segments.history_days), midnight(as_of)
-    in_span = (F.col("day") >= F.lit(start.date())) & (F.col("day") < F.lit(end.date()))
+    in_span = _in_span(job, as_of)
     log = open_source(job.spark, job.settings.requests, "requests")
     now = rows_per_day(log, job.settings.requests.columns.requested_at).where(in_span).persist()
-    store.ensure(USER_ACTIVITY)
-    ours = (F.col("activity_version") == version) & in_span
-    others = store.read(USER_ACTIVITY).where(ours & (F.col("run_id") != job.run_id))
+    job.store.ensure(USER_ACTIVITY)
+    ours = (F.col("activity_version") == _version(job)) & in_span
+    others = job.store.read(USER_ACTIVITY).where(ours & (F.col("run_id") != job.run_id))
     days = stale_days(now, others.groupBy("day").agg(F.max("n_rows").alias("n_rows")))
-    rejected = []
+    fresh = part = None
     if days:
         end_of_last = midnight(_instant(days[-1])) + timedelta(days=1)
         fresh = _read(job, _instant(days[0]), end_of_last, days)
-        rejected.append(fresh.rejected)
-        counted = _count(job, fresh).join(F.broadcast(now), "day")
-        counted = counted.withColumn("run_id", F.lit(job.run_id))
-        store.replace(USER_ACTIVITY, counted, activity_version=version, day=days)
-    now.unpersist()
-    held = store.read(USER_ACTIVITY).where(ours)
-    activity = held.drop("activity_version", "n_rows", "run_id")
-    if end < as_of:
-        part = _read(job, end, as_of)
-        rejected.append(part.rejected)
-        activity = activity.unionByName(_count(job, part))
-    return Counted(activity, tuple(rejected), len(days))
+    if midnight(as_of) < as_of:
+        part = _read(job, midnight(as_of), as_of)
+    return History(job, as_of, now, tuple(days), fresh, part)
+
+
+def _in_span(job: Job, as_of: datetime) -> Column:
+    start = history_start(as_of, job.settings.segments.history_days)
+    day = F.col("day")
+    return (day >= F.lit(start.date())) & (day < F.lit(midnight(as_of).date()))
+
+
+def _version(job: Job) -> str:
+    log = open_source(job.spark, job.settings.requests, "requests")
+    return activity_version(job.settings, log.schema)
 
 
 def _read(job: Job, start: datetime, end: datetime, days: list[date] | None = None) -> Admitted:

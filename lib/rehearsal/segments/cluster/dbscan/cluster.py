@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
     ArrayType,
@@ -34,6 +34,8 @@ from rehearsal.segments.cluster.dbscan.worker import (
 )
 
 _SAMPLE_ROWS = 100_000
+_SPARK_DEFAULT_PARTITIONS = 200
+_MOST_DOUBLINGS, _ERROR = 20, 0.02  # by then a cluster is in a few cells; of a count of cells
 # The sample shapes the boxes and never the result, so its seed is no one's to choose.
 _SEED = 0
 
@@ -82,8 +84,7 @@ def dbscan(
     """
     check_settings(eps, min_points)
     n_users, dimensions = _measure(points, eps)
-    partitions = int(points.sparkSession.conf.get("spark.sql.shuffle.partitions") or 1)
-    n_boxes = cells or number_of_boxes(n_users, dimensions, partitions)
+    n_boxes = cells or number_of_boxes(n_users, dimensions, _partitions(points.sparkSession))
     plan = _plan(points, (n_users, dimensions), eps, min_points, n_boxes)
     numbers = salts(plan.n_boxes)
     scattered = points.select("user_id", "point").mapInArrow(
@@ -109,13 +110,25 @@ def dbscan(
     )
 
 
-def representatives(
-    clustering: Clustering, eps: float, limit: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return core points that stand for the clusters: points (m, d), cluster numbers (m,).
+@dataclass(frozen=True)
+class Representatives:
+    """Core points (m, d) that stand for the clusters numbered (m,), one for each occupied cell.
 
-    One per occupied cell of side eps / sqrt(d), which is within eps of all core points there;
-    chosen by a hash of the user id, at least one per cluster and `limit` in all.
+    `coarse` = cells had to be wider than eps allows, so that some core points are farther than eps
+    from all of these.
+    """
+
+    points: np.ndarray
+    clusters: np.ndarray
+    coarse: bool
+
+
+def representatives(clustering: Clustering, eps: float, limit: int) -> Representatives:
+    """Return at most `limit` core points that stand for the clusters, at least one for each.
+
+    One per occupied cell of side eps / sqrt(d), which is within eps of all core points there,
+    chosen by a hash of the user id. Too many cells are joined by two along each axis until few
+    enough are left: spread evenly, they tell a cluster's shape better than as many drawn.
 
     Raises:
         ContractError: more clusters than `limit`.
@@ -127,16 +140,33 @@ def representatives(
         )
     side = cell_side(eps, clustering.dimensions)
     cell = F.transform("point", lambda value: F.floor(value / F.lit(side)))
-    core = clustering.rows.where("core").select(
-        "cluster",
-        cell.alias("cell"),
-        F.struct(hash_order(_SEED, "user_id").alias("rank"), "user_id", "point").alias("chosen"),
+    core = clustering.rows.where("core").withColumn("cell", cell)
+    doubled = _doublings(core, limit) if clustering.n_core > limit else 0
+    chosen = F.struct(hash_order(_SEED, "user_id").alias("rank"), "user_id", "point")
+    per_cell = core.groupBy("cluster", _wider(doubled).alias("cell")).agg(
+        F.min(chosen).alias("chosen")
     )
-    per_cell = core.groupBy("cluster", "cell").agg(F.min("chosen").alias("chosen"))
+    per_cell = per_cell.persist()
     # Bounded: at most `limit` points, and at most `limit` clusters with a point each.
-    per_cluster = core.groupBy("cluster").agg(F.min("chosen").alias("chosen"))
+    per_cluster = per_cell.groupBy("cluster").agg(F.min("chosen").alias("chosen"))
     first = per_cell.orderBy("chosen").limit(limit).select("cluster", "chosen")
-    return _distinct([per_cluster.toArrow(), first.toArrow()], limit, clustering.dimensions)
+    tables = [per_cluster.orderBy("cluster").toArrow(), first.toArrow()]
+    per_cell.unpersist()
+    points, clusters = _distinct(tables, limit, clustering.dimensions)
+    return Representatives(points, clusters, coarse=doubled > 0)
+
+
+def _wider(doubled: int) -> Column:
+    """The cell whose side has been doubled so often."""
+    return F.transform("cell", lambda number: F.shiftright(number, doubled))
+
+
+def _doublings(core: DataFrame, limit: int) -> int:
+    """Return how often to double the cells' side for about `limit` of them, from one pass."""
+    cells = [F.struct("cluster", _wider(doubled)) for doubled in range(_MOST_DOUBLINGS)]
+    counts = core.agg(*(F.approx_count_distinct(cell, _ERROR) for cell in cells)).collect()[0]
+    enough = (doubled for doubled, n in enumerate(counts) if n * (1 + 2 * _ERROR) <= limit)
+    return next(enough, _MOST_DOUBLINGS)
 
 
 def _distinct(tables: list[pa.Table], limit: int, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
@@ -147,6 +177,12 @@ def _distinct(tables: list[pa.Table], limit: int, dimensions: int) -> tuple[np.n
     kept = list(seen.values())[:limit]
     points = np.array([point for point, _ in kept], float).reshape(-1, dimensions)
     return points, np.array([cluster for _, cluster in kept], np.int32)
+
+
+def _partitions(spark: SparkSession) -> int:
+    held = spark.conf.get("spark.sql.shuffle.partitions") or ""
+    # Databricks allows "auto", and as many as there are by default is what it starts from.
+    return int(held) if held.isdigit() else _SPARK_DEFAULT_PARTITIONS
 
 
 def check_settings(eps: float, min_points: int) -> None:

@@ -36,10 +36,7 @@ def to_pipeline(spark: SparkSession, model: SegmentModel) -> PipelineModel:
             f"a {model.method} segmentation has no Spark ML pipeline, only "
             f"{' and '.join(_PIPELINES)} have; use its model_json with SegmentModel.from_json"
         )
-    clusters = _centres(spark, model.centres)
-    return PipelineModel(
-        stages=[*_preparation(model.preparation), clusters, _naming(clusters, model)]
-    )
+    return PipelineModel(stages=[*_preparation(model.preparation), *_placing(spark, model)])
 
 
 def prepared(rows: DataFrame, preparation: Preparation) -> DataFrame:
@@ -71,11 +68,16 @@ def _with_columns(columns: dict[str, str], without: Sequence[str] = ()) -> SQLTr
     return SQLTransformer(statement=f"SELECT *{less}{added} FROM __THIS__")  # noqa: S608 - own names
 
 
-def _naming(clusters: KMeansModel, model: SegmentModel) -> SQLTransformer:
-    """Name the segment of each cluster; MLlib has the centres in an order of its own."""
+def _placing(spark: SparkSession, model: SegmentModel) -> list[Transformer]:
+    """Return the stages that add `cluster` and the name of its segment."""
+    if len(model.centres) == 1:  # MLlib refuses k = 1
+        return [_with_columns({"cluster": "0", "segment_id": f"'{model.segment_ids[0]}'"})]
+    clusters = _centres(spark, model.centres)
+    # MLlib has the centres in an order of its own.
     ids = {tuple(c): name for c, name in zip(model.centres, model.segment_ids, strict=True)}
     names = ", ".join(f"'{ids[tuple(centre)]}'" for centre in clusters.clusterCenters())
-    return _with_columns({"segment_id": f"element_at(array({names}), cluster + 1)"})
+    named = _with_columns({"segment_id": f"element_at(array({names}), cluster + 1)"})
+    return [clusters, named]
 
 
 def _scaled(preparation: Preparation, i: int) -> str:
@@ -103,7 +105,6 @@ def _centres(spark: SparkSession, centres: np.ndarray) -> KMeansModel:
     """
     frame = spark.createDataFrame([(Vectors.dense(centre),) for centre in centres], ["point"])
     return KMeans(
-        # One centre passes as one of two that are the same: k = 1 is refused.
-        featuresCol="point", predictionCol="cluster", k=max(len(centres), 2), initMode="random",
+        featuresCol="point", predictionCol="cluster", k=len(centres), initMode="random",
         maxIter=1, seed=1,
     ).fit(frame.coalesce(1))  # fmt: skip

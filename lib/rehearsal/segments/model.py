@@ -27,7 +27,8 @@ class Assigned:
             the same except for noise.
         labels: position of that centre in the model, shape (n,); -1 if the model has none.
         distance: Euclidean distance to that centre in scaled units, shape (n,).
-        second_distance: to the nearest centre of any other segment; infinite if there is none.
+        second_distance: to the nearest centre of any other segment; infinite if there is none, and
+            for dbscan, where being near is not what makes a segment.
         membership: mixture only: probability of each of the model's segments, shape (n, k).
         is_noise: dbscan only: the user is in no dense place, shape (n,).
     """
@@ -99,8 +100,9 @@ class SegmentModel:
             membership = self.mixture.membership(points, self.centres)
             labels = membership.argmax(axis=1)
             squared = squared_to(np.ascontiguousarray(points.T), self.centres, labels)
-        if self.mixture is not None or len(self.segments) < len(self.segment_ids):
             rival_squared = self._rival_squared(points, labels)
+        if self.method == "dbscan":
+            rival_squared = np.full(len(points), np.inf)
         distance = np.sqrt(squared)
         is_noise = np.zeros(len(points), bool) if self.reach is None else distance > self.reach
         nearest_ids = np.array(self.segment_ids, dtype=object)[labels]

@@ -8,7 +8,7 @@ twice.
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
+import pandas as pd
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
@@ -35,7 +35,7 @@ from rehearsal.segments.cluster.dbscan.worker import (
 
 _SAMPLE_ROWS = 100_000
 _SPARK_DEFAULT_PARTITIONS = 200
-_MOST_DOUBLINGS, _ERROR = 20, 0.02  # by then a cluster is in a few cells; of a count of cells
+_MOST_DOUBLINGS = 20  # of a cell's side: by then a cluster is in a few cells
 # The sample shapes the boxes and never the result, so its seed is no one's to choose.
 _SEED = 0
 
@@ -140,43 +140,37 @@ def representatives(clustering: Clustering, eps: float, limit: int) -> Represent
         )
     side = cell_side(eps, clustering.dimensions)
     cell = F.transform("point", lambda value: F.floor(value / F.lit(side)))
-    core = clustering.rows.where("core").withColumn("cell", cell)
-    doubled = _doublings(core, limit) if clustering.n_core > limit else 0
-    chosen = F.struct(hash_order(_SEED, "user_id").alias("rank"), "user_id", "point")
-    per_cell = core.groupBy("cluster", _wider(doubled).alias("cell")).agg(
-        F.min(chosen).alias("chosen")
-    )
-    per_cell = per_cell.persist()
+    core = clustering.rows.where("core").withColumn("rank", hash_order(_SEED, "user_id"))
+    # Numbers alone: points along with them would be sorted instead of hashed.
+    first = F.min("rank").alias("rank")
+    finest = core.groupBy("cluster", cell.alias("cell")).agg(first).persist()
+    per_cell, doubled, n_cells = finest, 0, finest.count()
+    while n_cells > limit and doubled < _MOST_DOUBLINGS:
+        # Twice the side leaves 1 / 2 ** d of the cells at best.
+        least = int(np.log2(n_cells / limit) / clustering.dimensions)
+        doubled += max(least, 1)
+        per_cell = finest.groupBy("cluster", _wider(doubled).alias("cell")).agg(first)
+        n_cells = per_cell.count()
+    few = per_cell.orderBy("rank", "cluster").limit(limit).select("cluster", "rank")
+    chosen = few.union(finest.groupBy("cluster").agg(first)).distinct()
     # Bounded: at most `limit` points, and at most `limit` clusters with a point each.
-    per_cluster = per_cell.groupBy("cluster").agg(F.min("chosen").alias("chosen"))
-    first = per_cell.orderBy("chosen").limit(limit).select("cluster", "chosen")
-    tables = [per_cluster.orderBy("cluster").toArrow(), first.toArrow()]
-    per_cell.unpersist()
-    points, clusters = _distinct(tables, limit, clustering.dimensions)
-    return Representatives(points, clusters, coarse=doubled > 0)
+    found = core.join(F.broadcast(chosen), ["cluster", "rank"]).toArrow().to_pandas()
+    finest.unpersist()
+    kept = _first(found, limit)
+    points = np.array(kept["point"].tolist(), float).reshape(-1, clustering.dimensions)
+    return Representatives(points, kept["cluster"].to_numpy(np.int32), coarse=doubled > 0)
+
+
+def _first(found: pd.DataFrame, limit: int) -> pd.DataFrame:
+    """Return the first user of each cluster, then the others by rank, `limit` in all."""
+    ordered = found.sort_values(["rank", "user_id"]).drop_duplicates(["cluster", "rank"])
+    leads = ~ordered.duplicated("cluster")
+    return pd.concat([ordered[leads].sort_values("cluster"), ordered[~leads]]).head(limit)
 
 
 def _wider(doubled: int) -> Column:
     """The cell whose side has been doubled so often."""
     return F.transform("cell", lambda number: F.shiftright(number, doubled))
-
-
-def _doublings(core: DataFrame, limit: int) -> int:
-    """Return how often to double the cells' side for about `limit` of them, from one pass."""
-    cells = [F.struct("cluster", _wider(doubled)) for doubled in range(_MOST_DOUBLINGS)]
-    counts = core.agg(*(F.approx_count_distinct(cell, _ERROR) for cell in cells)).collect()[0]
-    enough = (doubled for doubled, n in enumerate(counts) if n * (1 + 2 * _ERROR) <= limit)
-    return next(enough, _MOST_DOUBLINGS)
-
-
-def _distinct(tables: list[pa.Table], limit: int, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return points and clusters of the first `limit` different users."""
-    seen: dict[object, tuple[list[float], int]] = {}
-    for row in pa.concat_tables(tables).to_pylist():
-        seen.setdefault(row["chosen"]["user_id"], (row["chosen"]["point"], row["cluster"]))
-    kept = list(seen.values())[:limit]
-    points = np.array([point for point, _ in kept], float).reshape(-1, dimensions)
-    return points, np.array([cluster for _, cluster in kept], np.int32)
 
 
 def _partitions(spark: SparkSession) -> int:

@@ -296,7 +296,9 @@ class Segments(Strict):
     pca: Annotated[float, Field(gt=0, le=1)] | None = Field(
         default=None, description="share of variance the components keep; default: no PCA"
     )
-    min_segment_share: Share = Field(0.001, description="smaller segments are merged or flagged")
+    min_segment_share: Share = Field(
+        0.001, description="smaller segments are merged (dbscan: count as noise) or flagged"
+    )
     small_segments: Literal["merge", "flag"] = "merge"
     dbscan: Dbscan = Dbscan()
     adapt: Adapt = Adapt()

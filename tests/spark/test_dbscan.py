@@ -67,7 +67,7 @@ def test_clusters_equal_those_of_scikit_learn(
 
 
 def check_representatives(found, rows: pd.DataFrame) -> None:  # noqa: ANN001
-    every = representatives(found, EPS, 10_000)
+    every = representatives(found, range(found.n_clusters), EPS, 10_000)
     assert not every.coarse
     core = rows[rows["core"]]
     where = {tuple(row.point): row.cluster for row in core.itertuples()}
@@ -75,12 +75,12 @@ def check_representatives(found, rows: pd.DataFrame) -> None:  # noqa: ANN001
     for cluster, members in core.groupby("cluster"):
         own = NearestNeighbors(n_neighbors=1).fit(every.points[every.clusters == cluster])
         assert own.kneighbors(np.stack(members["point"]))[0].max() <= EPS
-    few = representatives(found, EPS, found.n_clusters)
+    few = representatives(found, range(found.n_clusters), EPS, found.n_clusters)
     assert few.coarse
     assert sorted(few.clusters.tolist()) == list(range(found.n_clusters))
     assert len(few.points) == found.n_clusters
     with pytest.raises(ContractError, match="which leave fewer clusters"):
-        representatives(found, EPS, found.n_clusters - 1)
+        representatives(found, range(found.n_clusters), EPS, found.n_clusters - 1)
 
 
 def test_a_salt_is_put_into_the_partition_of_its_place(spark: SparkSession) -> None:

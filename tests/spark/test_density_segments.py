@@ -80,6 +80,21 @@ def test_a_model_too_small_for_every_dense_cell_still_tells_dense_from_noise(
     assert small.shares["noise"] == pytest.approx(whole.shares["noise"], abs=0.02)
 
 
+def test_clusters_too_small_for_a_segment_are_noise_unless_they_are_to_be_kept(
+    spark: SparkSession,
+) -> None:
+    raw = crowd()
+    rows = users(spark, raw)
+    chosen = density(features=("requests", "share of search"), min_points=5, eps=0.2)
+    chosen = chosen.model_copy(update={"min_segment_share": 0.4})  # 120 users are, 60 are not
+    fit = fit_density(rows, FEATURES, chosen, seed=1)
+    placed = place_users(rows, fit.model, Adapt(), 1, fit.exact).groupBy("segment_id").count()
+    assert dict(map(tuple, placed.collect())) == {"s1": 120, "noise": 80}
+    assert fit.model.assign(raw[120:180]).segment_ids.tolist() == ["noise"] * 60
+    kept = fit_density(rows, FEATURES, chosen.model_copy(update={"small_segments": "flag"}), seed=1)
+    assert kept.model.segments == ("s1", "s2")
+
+
 def test_a_user_out_of_reach_is_noise_at_once(spark: SparkSession) -> None:
     raw = crowd()
     settings = density(features=("requests", "share of search"), min_points=5, eps=0.2)

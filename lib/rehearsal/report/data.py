@@ -35,8 +35,8 @@ from rehearsal.tables.schemas import (
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "quarantine": ("step", "source_table", "reason", "n_rows"),
     "profiles": (
-        "segment_id", "segment_name", "n_users", "user_share", "stability", "feature",
-        "segment_mean", "overall_mean", "effect_size", "rank",
+        "segment_id", "segment_name", "n_users", "user_share", "is_small", "stability",
+        "feature", "segment_mean", "overall_mean", "effect_size", "rank",
     ),
     "segmentation": (
         "run_id", "method", "decision", "reason", "as_of", "valid_from", "k", "n_users",

@@ -33,7 +33,7 @@ class Look:
 
 
 def by_size(data: ReportData) -> pd.DataFrame:
-    """Return one row per segment (key, segment_name, n_users, user_share, stability, place).
+    """Return (key, segment_name, n_users, user_share, is_small, stability, place) per segment.
 
     The largest comes first; cold and noise, which no centre stands for, come last.
     """
@@ -42,7 +42,7 @@ def by_size(data: ReportData) -> pd.DataFrame:
     ordered = named.assign(apart=apart).sort_values(
         ["apart", "n_users", "key"], ascending=[True, False, True], ignore_index=True
     )
-    columns = ["key", "segment_name", "n_users", "user_share", "stability"]
+    columns = ["key", "segment_name", "n_users", "user_share", "is_small", "stability"]
     return ordered[columns].assign(place=ordered.index)
 
 

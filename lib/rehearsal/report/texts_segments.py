@@ -121,7 +121,7 @@ def _sized(data: ReportData, labels: Mapping[str, str]) -> list[dict[str, Any]]:
             "n_users": plain(one.n_users),
             "user_share": plain(one.user_share),
             "stability": plain(one.stability),
-            "verdict": _stability_told(str(one.key), plain(one.stability)),
+            "verdict": _told(str(one.key), plain(one.stability), is_small=bool(one.is_small)),
             "colour": look[str(one.key)].colour,
             "outline": _OUTLINES[look[str(one.key)].shape],
         }
@@ -129,9 +129,14 @@ def _sized(data: ReportData, labels: Mapping[str, str]) -> list[dict[str, Any]]:
     ]
 
 
-def _stability_told(key: str, stability: float | None) -> str:
+def _told(key: str, stability: float | None, *, is_small: bool) -> str:
     if key in (COLD, NOISE):
         return "not a fitted segment"
+    sure = _stability_told(stability)
+    return f"{sure}, small: below segments.min_segment_share" if is_small else sure
+
+
+def _stability_told(stability: float | None) -> str:
     if stability is None:
         return "not measured"
     if stability < DOUBTFUL:

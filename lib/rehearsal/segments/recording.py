@@ -68,6 +68,8 @@ def _write_pictures(run: Run, renewal: Renewal, assigned: DataFrame, now: DataFr
     moments = segment_moments(assigned, len(features))
     told = describe_segments(moments, features)
     told["stability"] = told["segment_id"].map(renewal.stability).astype(float)
+    is_fitted = told["segment_id"].isin(model.segments)
+    told["is_small"] = is_fitted & (told["user_share"] < job.settings.segments.min_segment_share)
     rows = to_spark(job.spark, told, tables.SEGMENT_PROFILES)
     job.store.replace(tables.SEGMENT_PROFILES, rows, run_id=job.run_id)
     described = job.store.read(tables.USER_FEATURES, run_id=job.run_id)

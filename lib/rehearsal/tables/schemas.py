@@ -230,6 +230,7 @@ SEGMENT_PROFILES = TableContract(
             column("segment_name", S, "short name from its strongest features"),
             column("n_users", L, "users in the segment"),
             column("user_share", D, "of all users, 0..1"),
+            column("is_small", BooleanType(), "a smaller share than segments.min_segment_share"),
             column("stability", D, "mean Jaccard over bootstrap fits, 0..1; NULL if not fitted"),
             column("feature", S, "name of the feature"),
             column("segment_mean", D, "mean over the segment's users"),

@@ -216,7 +216,7 @@ def profile_rows(ids: list[str], users: np.ndarray, random: Any) -> list[dict[st
                 "segment_name": "cold: no history before the replay" if cold
                 else f"{TYPES[place % 8]} ×{2 + place % 3}.3, weekday night ×1.{place % 9}",
                 "user_share": count / total, "effect_size": float(effect), "overall_mean": 0.2,
-                "segment_mean": 0.2 + effect / 10,
+                "is_small": False, "segment_mean": 0.2 + effect / 10,
                 "stability": None if cold else [0.91, 0.83, 0.66, 0.52][place % 4],
             }
             for name, effect, rank in zip(features, effects, ranks, strict=True)

@@ -144,6 +144,13 @@ def test_stability_is_judged_by_hennigs_bounds(
     assert rows[-1]["verdict"] == "not a fitted segment", "cold is last"
 
 
+def test_a_segment_below_the_floor_is_flagged(segmented: Make) -> None:
+    data = segmented(3)
+    flagged = data.profiles.assign(is_small=data.profiles["segment_id"] == "s2")
+    rows = segment_texts(dataclasses.replace(data, profiles=flagged), findings(data))["sized"]
+    assert {row["key"] for row in rows if "small: below" in row["verdict"]} == {"s2"}
+
+
 def test_the_features_that_vary_most_between_segments_come_first(segmented: Make) -> None:
     data = segmented(3)
     shares = {"s1": 0.5, "s2": 0.3, "s3": 0.1, "cold": 0.1}

@@ -53,6 +53,8 @@ def fit_density(
 ) -> DensityFit:
     """Return the clusters of all users, largest 's1', users in no dense place 'noise'.
 
+    So are users in clusters below the share that a segment must have, unless these are kept.
+
     Args:
         rows: (user_id, features ARRAY<DOUBLE>), nulls allowed.
         features: what each position is.
@@ -107,26 +109,32 @@ def _space(raw: np.ndarray, features: Sequence[Feature], settings: Segments) -> 
 def _model(
     clustering: Clustering, preparation: Preparation, eps: float, settings: Segments, seed: int
 ) -> tuple[SegmentModel, tuple[str, ...]]:
-    """Return the model, and the segment id of each cluster."""
+    """Return the model, and the segment id of each cluster, noise for those too small."""
     sizes = clustering.rows.groupBy("cluster").count().collect()  # bounded by clusters
     counts = {row["cluster"]: row["count"] for row in sizes}
-    n = clustering.n_clusters
-    names = ids_by_size([counts[cluster] for cluster in range(n)])
-    told = representatives(clustering, eps, max(_REPRESENTATIVES, n))
+    merge, least = settings.small_segments == "merge", settings.min_segment_share
+    large = [
+        cluster
+        for cluster in range(clustering.n_clusters)
+        if not merge or counts[cluster] >= least * clustering.n_users
+    ]
+    ids = dict(zip(large, ids_by_size([counts[cluster] for cluster in large]), strict=True))
+    told = representatives(clustering, large, eps, max(_REPRESENTATIVES, len(large)))
+    inside = sum(counts[cluster] for cluster in large) / clustering.n_users
     model = SegmentModel(
         method="dbscan", preparation=preparation, centres=told.points,
-        segment_ids=tuple(names[cluster] for cluster in told.clusters), next_number=n + 1,
-        seed=seed, reach=_reach(clustering, told, eps),
+        segment_ids=tuple(ids[cluster] for cluster in told.clusters), next_number=len(large) + 1,
+        seed=seed, reach=_reach(clustering, told, eps, inside),
         assign_noise=settings.dbscan.assign_noise,
     )  # fmt: skip
-    return model, names
+    return model, tuple(ids.get(cluster, NOISE) for cluster in range(clustering.n_clusters))
 
 
-def _reach(clustering: Clustering, told: Representatives, eps: float) -> float:
+def _reach(clustering: Clustering, told: Representatives, eps: float, inside: float) -> float:
     """Return the distance from the representatives beyond which a user is noise.
 
-    Where they are too few to be within eps of every core point, it is the distance that leaves
-    out as many users as are noise.
+    Where they are too few to be within eps of every core point, it is the distance within which
+    the share `inside` of all users is, who are in a cluster.
     """
     if not told.coarse:
         return eps
@@ -134,7 +142,6 @@ def _reach(clustering: Clustering, told: Representatives, eps: float) -> float:
     drawn = clustering.rows.where(uniform(0, "user_id") < rate).select("point")
     points = drawn.toArrow()["point"].combine_chunks().flatten().to_numpy()  # some _REACH_USERS
     _, squared, _ = nearest(points.reshape(-1, clustering.dimensions), told.points)
-    inside = 1 - clustering.n_noise / clustering.n_users
     return max(eps, float(np.sqrt(np.quantile(squared, inside))))
 
 

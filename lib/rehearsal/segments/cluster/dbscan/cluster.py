@@ -5,6 +5,7 @@ the driver joins the boxes' clusters by the cells that their edges share. No poi
 twice.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,8 +124,10 @@ class Representatives:
     coarse: bool
 
 
-def representatives(clustering: Clustering, eps: float, limit: int) -> Representatives:
-    """Return at most `limit` core points that stand for the clusters, at least one for each.
+def representatives(
+    clustering: Clustering, clusters: Sequence[int], eps: float, limit: int
+) -> Representatives:
+    """Return at most `limit` core points that stand for these clusters, at least one for each.
 
     One per occupied cell of side eps / sqrt(d), which is within eps of all core points there,
     chosen by a hash of the user id. Too many cells are joined by two along each axis until few
@@ -133,14 +136,15 @@ def representatives(clustering: Clustering, eps: float, limit: int) -> Represent
     Raises:
         ContractError: more clusters than `limit`.
     """
-    if clustering.n_clusters > limit:
+    if len(clusters) > limit:
         raise ContractError(
-            f"{clustering.n_clusters} clusters cannot be told by {limit} points; raise "
+            f"{len(clusters)} clusters cannot be told by {limit} points; raise "
             "segments.dbscan.eps or segments.dbscan.min_points, which leave fewer clusters"
         )
     side = cell_side(eps, clustering.dimensions)
     cell = F.transform("point", lambda value: F.floor(value / F.lit(side)))
-    core = clustering.rows.where("core").withColumn("rank", hash_order(_SEED, "user_id"))
+    asked = F.col("core") & F.col("cluster").isin(list(clusters))
+    core = clustering.rows.where(asked).withColumn("rank", hash_order(_SEED, "user_id"))
     # Numbers alone: points along with them would be sorted instead of hashed.
     first = F.min("rank").alias("rank")
     finest = core.groupBy("cluster", cell.alias("cell")).agg(first).persist()

@@ -1,7 +1,10 @@
 """A slice is replaced whole and alone, and only by rows that fit the contract."""
 
+import dataclasses
+
 import pytest
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from rehearsal.errors import ContractError, SettingsError
 from rehearsal.runtime import Job
@@ -27,6 +30,20 @@ def test_writing_a_slice_again_leaves_one_copy_and_the_other_slices_alone(job: J
     assert comments["prototype_rank"] == "1 = nearest the centre; NULL = drawn for the map"
 
 
+def test_a_table_of_an_earlier_version_gains_the_columns_declared_since(job: Job) -> None:
+    less = [field for field in QUARANTINE.schema if field.name != "row_json"]
+    earlier = dataclasses.replace(QUARANTINE, schema=StructType(less))
+    row = job.spark.range(1).select(
+        F.lit("log").alias("source_table"), F.lit("why").alias("reason")
+    )
+    job.store.replace(earlier, row, run_id="r1", step="replay")
+    job.store.replace(
+        QUARANTINE, row.withColumn("row_json", F.lit("{}")), run_id="r2", step="replay"
+    )
+    rows = job.store.read(QUARANTINE).select("run_id", "row_json").collect()
+    assert dict(map(tuple, rows)) == {"r1": None, "r2": "{}"}
+
+
 def test_rows_with_other_columns_are_refused(job: Job) -> None:
     frame = job.spark.range(1)
     with pytest.raises(ContractError, match=r"alerts do not fit: missing .* not declared \['id'\]"):
@@ -48,6 +65,8 @@ def test_a_table_not_made_yet_names_the_step_that_makes_it(job: Job) -> None:
 def test_a_run_id_is_a_plain_word(job: Job) -> None:
     with pytest.raises(SettingsError, match='run id "r\' OR 1=1" may hold letters'):
         Job(job.spark, job.settings, "r' OR 1=1")
+    with pytest.raises(SettingsError, match="run id '..' may hold letters"):
+        Job(job.spark, job.settings, "..")
 
 
 def test_contracts_have_a_comment_on_every_column_and_keys_they_declare() -> None:

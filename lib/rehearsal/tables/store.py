@@ -83,8 +83,8 @@ class Store:
         self._create(contract, fitted.schema)
         metadata = json.dumps({"slice": slice_values}, default=str)
         writer = fitted.writeTo(self.reference(contract)).option("userMetadata", metadata)
-        if contract.open:
-            writer = writer.option("mergeSchema", "true")
+        # A table that an earlier version made gains the columns declared since.
+        writer = writer.option("mergeSchema", "true")
         writer.overwrite(_slice_condition(slice_values))
 
     def ensure(self, contract: TableContract) -> None:

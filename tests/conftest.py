@@ -12,6 +12,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
+from shared import JVM
 
 from rehearsal.configure import parse_settings
 from rehearsal.jobs.run_loop import run_all
@@ -22,13 +23,10 @@ from rehearsal.settings import Mlflow, Settings, Spark
 os.environ["TZ"] = "UTC"
 time.tzset()
 
-# The two JVM flags cap the JIT: right for tests only.
 FAST = {
     "spark.sql.shuffle.partitions": "2",
     "spark.default.parallelism": "2",
-    "spark.driver.extraJavaOptions": (
-        "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
-    ),
+    "spark.driver.extraJavaOptions": JVM,
 }
 
 

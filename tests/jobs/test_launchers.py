@@ -17,6 +17,7 @@ import pytest
 import yaml
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+from shared import JVM
 
 from rehearsal.configure import parse_settings
 from rehearsal.jobs.run_loop import STEPS
@@ -31,7 +32,6 @@ KILLED = (
     [module.NAME for module in STEPS] if os.environ.get("REHEARSAL_KILL_ALL") else ["synthesize"]
 )
 RUN_ID = "r1"
-SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def config(finished_loop: Any, tmp_path_factory: pytest.TempPathFactory) -> Path
     conf = {
         "spark.sql.shuffle.partitions": 2,
         "spark.default.parallelism": 2,
-        "spark.driver.extraJavaOptions": SHORT_LIVED,
+        "spark.driver.extraJavaOptions": JVM,
     }
     values["spark"] = {"master": "local[2]", "conf": conf}
     file = folder / "world.yml"
@@ -131,8 +131,8 @@ def test_spark_submit_to_two_workers_gives_the_scores_of_local_2(
             "--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.sql.shuffle.partitions=3",
             "--conf", "spark.databricks.delta.snapshotPartitions=2",
             "--conf", "spark.sql.sources.parallelPartitionDiscovery.parallelism=2",
-            "--conf", f"spark.driver.extraJavaOptions={SHORT_LIVED}",
-            "--conf", f"spark.executor.extraJavaOptions={SHORT_LIVED}",
+            "--conf", f"spark.driver.extraJavaOptions={JVM}",
+            "--conf", f"spark.executor.extraJavaOptions={JVM}",
             "--conf", "spark.executor.memory=900m", "--conf", "spark.ui.enabled=false",
             str(ROOT / "jobs" / "run_loop.py"), *arguments(config, "cluster"),
         ]  # fmt: skip

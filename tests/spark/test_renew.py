@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from shared import plain_settings
 
-from rehearsal.configure import parse_settings
 from rehearsal.segments.adapt.renew import Past, Renewal, renew
 from rehearsal.segments.feature import Feature
 from rehearsal.segments.model import SegmentModel
@@ -45,17 +45,7 @@ class Crowd:
 
 
 def settings(**segments: Any) -> Settings:
-    columns = {"request_id": "id", "user_id": "user", "request_type": "kind", "requested_at": "at"}
-    return parse_settings(
-        {
-            "seed": 1,
-            "requests": {"table": "logs.calls", "columns": columns},
-            "models": {"production": {"uri": "a"}, "experimental": {"uri": "b"}},
-            "output": {"path": "out"},
-            "replay": {"start": "2026-01-01", "end": "2026-02-01"},
-            "segments": {"k_min": 2, "k_max": 3} | segments,
-        }
-    )
+    return plain_settings(segments={"k_min": 2, "k_max": 3} | segments)
 
 
 def placed(crowd: Crowd, renewal: Renewal, chosen: Settings) -> dict[str, str]:

@@ -10,8 +10,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, StringType, StructField, StructType
 from pyspark.testing import assertDataFrameEqual
+from shared import plain_settings
 
-from rehearsal.configure import parse_settings
 from rehearsal.errors import ContractError
 from rehearsal.segments.describe.activity import (
     activity_version,
@@ -293,17 +293,9 @@ def test_a_feature_of_another_version_says_what_to_do(activity: DataFrame) -> No
 
 
 def test_activity_is_counted_anew_when_what_is_counted_changes() -> None:
-    keys = {name: name for name in ("request_id", "user_id", "request_type", "requested_at")}
-
     def version(more: Sequence[str] = (), outcome: str | None = None, **sections: Any) -> str:
-        mapped = keys | {"continuous": ["amount", *more], "outcome": outcome}
-        log = {"table": "logs.calls", "columns": mapped}
-        models = {name: {"uri": "models:/m/1"} for name in ("production", "experimental")}
-        base = {
-            "seed": 1, "requests": log, "models": models, "output": {"path": "out"},
-            "replay": {"start": "2026-01-01", "end": "2026-02-01"},
-        }  # fmt: skip
-        return activity_version(parse_settings(base | sections), columns)
+        mapped = {"continuous": ["amount", *more], "outcome": outcome}
+        return activity_version(plain_settings(columns=mapped, **sections), columns)
 
     columns = StructType([StructField("answer", StringType())])
     assert version() == version(seed=2, segments={"k_max": 5})

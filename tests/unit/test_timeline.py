@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from shared import plain_settings
 
-from rehearsal.configure import parse_settings
 from rehearsal.errors import ContractError
 from rehearsal.segments.timeline import Place, asks_anew, fingerprint, instants, place
 from rehearsal.settings import Settings
@@ -15,17 +15,7 @@ MARCH, APRIL, MAY, JUNE, JULY = (datetime(2026, month, 1, tzinfo=UTC) for month 
 
 
 def settings(start: datetime = MARCH, **segments: Any) -> Settings:
-    columns = {"request_id": "id", "user_id": "user", "request_type": "kind", "requested_at": "at"}
-    return parse_settings(
-        {
-            "seed": 1,
-            "requests": {"table": "logs.calls", "columns": columns},
-            "models": {"production": {"uri": "a"}, "experimental": {"uri": "b"}},
-            "output": {"path": "out"},
-            "replay": {"start": start, "end": "2027-01-01"},
-            "segments": segments,
-        }
-    )
+    return plain_settings(start, segments=segments)
 
 
 def past(*runs: tuple[str, datetime, str]) -> pd.DataFrame:

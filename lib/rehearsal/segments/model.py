@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rehearsal.segments.mixture import Mixture
-from rehearsal.segments.nearest import nearest, squared_to
+from rehearsal.segments.nearest import nearest, nearest_labels, squared_to, squared_to_all
 from rehearsal.segments.preparation import Preparation
 
 NOISE = "noise"  # tables.schemas.NOISE, which cannot be imported without Spark
@@ -95,14 +95,17 @@ class SegmentModel:
         if len(self.centres) == 0:  # dbscan that found no dense place
             return _all_noise(len(points))
         membership = None
-        labels, squared, rival_squared = nearest(points, self.centres)
         if self.mixture is not None:
             membership = self.mixture.membership(points, self.centres)
             labels = membership.argmax(axis=1)
-            squared = squared_to(np.ascontiguousarray(points.T), self.centres, labels)
-            rival_squared = self._rival_squared(points, labels)
-        if self.method == "dbscan":
+            squared, rival_squared = self._squared_to_components(points, labels)
+        elif self.method == "dbscan":
+            columns = np.ascontiguousarray(points.T)
+            labels = nearest_labels(columns, self.centres)
+            squared = squared_to(columns, self.centres, labels)
             rival_squared = np.full(len(points), np.inf)
+        else:
+            labels, squared, rival_squared = nearest(points, self.centres)
         distance = np.sqrt(squared)
         is_noise = np.zeros(len(points), bool) if self.reach is None else distance > self.reach
         nearest_ids = np.array(self.segment_ids, dtype=object)[labels]
@@ -173,15 +176,15 @@ class SegmentModel:
     def _centres_of(self, segment: str) -> np.ndarray:
         return self.centres[[name == segment for name in self.segment_ids]]
 
-    def _rival_squared(self, points: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Return squared distances to the nearest centre of another segment than the label's."""
-        own = np.array(self.segment_ids, dtype=object)[labels]
-        rival = np.full(len(points), np.inf)
-        for segment in self.segments:
-            others = own != segment
-            _, squared, _ = nearest(points[others], self._centres_of(segment))
-            rival[others] = np.minimum(rival[others], squared)
-        return rival
+    def _squared_to_components(
+        self, points: np.ndarray, labels: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return squared distances to the label's centre and to the nearest of the others."""
+        every = squared_to_all(np.ascontiguousarray(points.T), self.centres)
+        own = labels, np.arange(len(points))
+        squared = every[own]
+        every[own] = np.inf
+        return squared, every.min(axis=0)
 
 
 def _all_noise(n: int) -> Assigned:

@@ -66,11 +66,6 @@ class Measures:
     n_fit_users: int
     cost_error: float = 0.0
 
-    @property
-    def chance(self) -> float:
-        """Variance of a difference of two means, of users now and at the fit, per unit variance."""
-        return 1 / self.n_users + 1 / self.n_fit_users
-
 
 @dataclass(frozen=True)
 class Decision:
@@ -120,8 +115,13 @@ def measure(
         n_segments=len(now.users),
         n_fit_users=n_fit_users,
         # Both costs vary with who happened to be there.
-        cost_error=float(np.sqrt(1 / n + 1 / n_fit_users) * spread / cost) if cost > 0 else 0.0,
+        cost_error=float(np.sqrt(_chance(n, n_fit_users)) * spread / cost) if cost > 0 else 0.0,
     )
+
+
+def _chance(n_users: int, n_fit_users: int) -> float:
+    """Return the variance of a difference of two means, of users now and then, per variance."""
+    return 1 / n_users + 1 / n_fit_users
 
 
 def psi(shares_now: np.ndarray, shares_then: np.ndarray, n_users: int) -> float:
@@ -177,10 +177,11 @@ def _limits(measures: Measures, adapt: Adapt) -> tuple[float, float, float, floa
     from scipy.stats import chi2, norm
 
     k, m = measures.n_segments, measures.n_fit_users
+    chance = _chance(measures.n_users, m)
     chi_squared = float(chi2.isf(norm.sf(_SURE), max(k - 1, 1)))
-    far, error = FAR + k / m, _SURE * float(np.sqrt(measures.chance))
+    far, error = FAR + k / m, _SURE * float(np.sqrt(chance))
     return (
-        max(adapt.psi, chi_squared * measures.chance),
+        max(adapt.psi, chi_squared * chance),
         max(adapt.cost_rise, 2 * k / m + _SURE * measures.cost_error),
         max(adapt.far_share, far + error * float(np.sqrt(far))),
         max(adapt.silhouette_drop, k / m + error / 2),

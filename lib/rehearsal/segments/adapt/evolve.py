@@ -12,8 +12,6 @@ from rehearsal.segments.adapt.change import Kind, Measures, choose_refit, decide
 from rehearsal.segments.cluster.centres import Panel, choose, fit_centres, judge, nearest, stability
 from rehearsal.settings import Adapt
 
-_ROUNDS = 10  # bootstrap fits: their mean Jaccard then varies by a few hundredths
-
 
 @dataclass(frozen=True)
 class Evolution:
@@ -57,7 +55,7 @@ def evolve(
     best, panels = choose(points, ks, seed, starts, max_iterations)
     users = np.bincount(nearest(points, warm)[0], minlength=len(warm))
     # Weighted: a few users that come and go as a segment are no reason to start anew.
-    steady = float(np.average(stability(points, warm, seed, _ROUNDS), weights=users))
+    steady = float(np.average(stability(points, warm, seed), weights=users))
     chosen = choose_refit(judge(points, warm), panels, measures, adapt, len(points), steady)
     if chosen.kind == "warm_refit":
         found = warm

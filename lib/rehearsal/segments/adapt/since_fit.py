@@ -55,11 +55,11 @@ def _names(model: SegmentModel) -> list[str]:
 def measures_since_fit(now: Tally, model: SegmentModel) -> Measures:
     """Return the change of all users since the fit of `model`."""
     shares = np.array([model.shares.get(name, 0.0) for name in _names(model)])
+    n = int(now.users.sum())
+    n_fit_users = model.n_users or n
     if model.cost is None:  # dbscan: what counts is the mix, and how many are in no dense place
-        n = int(now.users.sum())
         noise = now.users[-1] / n if NOISE in _names(model) else 0.0
         rise = max(noise - model.shares.get(NOISE, 0.0), 0.0)
         mix = psi(now.users / n, shares, n)
-        return Measures(mix, 1.0, float(rise), 0.0, n, len(shares), model.n_users or n)
-    n_fit_users = model.n_users or int(now.users.sum())
+        return Measures(mix, 1.0, float(rise), 0.0, n, len(shares), n_fit_users)
     return measure(now, shares, model.cost, model.silhouette or 0.0, n_fit_users)

@@ -26,7 +26,6 @@ from rehearsal.settings import Segments
 
 _MISSED = 1.03  # cost of all users over that of the sample from which the sample missed something
 _PAYS, _PASSES = 1e-3, 2  # share of the cost that a pass over all users must save; passes at most
-_ROUNDS = 10  # bootstrap fits: their mean Jaccard then varies by a few hundredths
 
 
 @dataclass(frozen=True)
@@ -86,11 +85,11 @@ def fit_model(
     draft = None
     if warm is not None:
         draft = warm_draft(points, warm.assign(raw).labels, warm, settings)
-    if warm is None or draft is None or len(draft.centres) < len(warm.centres):
+    if draft is None:
         warm, draft = None, cold_draft(rows.sparkSession, points, settings, seed, ks)
     model = _drafted(draft, preparation, settings, seed, warm)
     model, measured = _finished(rows, model, draft, settings)
-    sure = stability(points, model.centres, seed, _ROUNDS, model.mixture)
+    sure = stability(points, model.centres, seed, mixture=model.mixture)
     if warm is None:
         model, measured, sure = _named_by_size(model, measured, sure)
     named = dict(zip(model.segments, sure.tolist(), strict=True))

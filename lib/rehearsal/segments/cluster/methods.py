@@ -53,10 +53,10 @@ def cold_draft(
 
 def warm_draft(
     points: np.ndarray, labels: np.ndarray, warm: SegmentModel, settings: Segments
-) -> Draft:
+) -> Draft | None:
     """Return centres settled from where the users of each of a model's segments are now.
 
-    Fewer than the model has where users are in fewer places; which are which is then unknown.
+    None where users are in fewer places than the model has segments: which are gone is unknown.
 
     Args:
         points: the sample as the new preparation has it, shape (n, p).
@@ -72,11 +72,11 @@ def warm_draft(
     # A segment that nobody of the sample is in starts again where users are served worst.
     start = top_up(columns, means, k)
     if len(start) < k:
-        return Draft(start, cost_of(columns, start))
+        return None
     order = np.concatenate([taken, np.setdiff1d(np.arange(k), taken)])
     start = start[np.argsort(order, kind="stable")]
     found = fit_centres(points, k, 0, 1, settings.max_iterations, init=start)
-    return Draft(found.centres, found.cost)
+    return Draft(found.centres, found.cost) if len(found.centres) == k else None
 
 
 def cheaper_on_all(

@@ -24,13 +24,17 @@ class History:
     """What there is to count of the log before an instant; nothing is written yet.
 
     Attributes:
+        version: what identifies activity counted by the same rules.
+        ours: the rows of `user_activity` that are of this version and in the history's days.
+        now: (day, n_rows) of the log as it lies.
         days: UTC days to count and hold, new or changed since an earlier run counted them.
         fresh: the requests of these days, None without any.
         part: those of the day the instant falls into, counted but never held.
     """
 
     job: Job
-    as_of: datetime
+    version: str
+    ours: Column
     now: DataFrame
     days: tuple[date, ...]
     fresh: Admitted | None
@@ -44,13 +48,13 @@ class History:
     def count(self) -> DataFrame:
         """Bring `user_activity` up to date and return the daily activity of the history."""
         job, store = self.job, self.job.store
-        version, in_span = _version(job), _in_span(job, self.as_of)
         if self.fresh is not None:
             counted = _count(job, self.fresh).join(F.broadcast(self.now), "day")
             counted = counted.withColumn("run_id", F.lit(job.run_id))
-            store.replace(USER_ACTIVITY, counted, activity_version=version, day=list(self.days))
+            days = list(self.days)
+            store.replace(USER_ACTIVITY, counted, activity_version=self.version, day=days)
         self.now.unpersist()
-        held = store.read(USER_ACTIVITY).where((F.col("activity_version") == version) & in_span)
+        held = store.read(USER_ACTIVITY).where(self.ours)
         activity = held.drop("activity_version", "n_rows", "run_id")
         return activity if self.part is None else activity.unionByName(_count(job, self.part))
 
@@ -62,11 +66,13 @@ def read_history(job: Job, as_of: datetime) -> History:
     not read again. A run counts its own days anew, so that running it again gives the same tables
     and the same quarantine. A request id that comes again on a day counted earlier is not noticed.
     """
-    in_span = _in_span(job, as_of)
+    start = history_start(as_of, job.settings.segments.history_days).date()
+    in_span = (F.col("day") >= F.lit(start)) & (F.col("day") < F.lit(midnight(as_of).date()))
     log = open_source(job.spark, job.settings.requests, "requests")
+    version = activity_version(job.settings, log.schema)
     now = rows_per_day(log, job.settings.requests.columns.requested_at).where(in_span).persist()
     job.store.ensure(USER_ACTIVITY)
-    ours = (F.col("activity_version") == _version(job)) & in_span
+    ours = (F.col("activity_version") == version) & in_span
     others = job.store.read(USER_ACTIVITY).where(ours & (F.col("run_id") != job.run_id))
     days = stale_days(now, others.groupBy("day").agg(F.max("n_rows").alias("n_rows")))
     fresh = part = None
@@ -75,18 +81,7 @@ def read_history(job: Job, as_of: datetime) -> History:
         fresh = _read(job, _instant(days[0]), end_of_last, days)
     if midnight(as_of) < as_of:
         part = _read(job, midnight(as_of), as_of)
-    return History(job, as_of, now, tuple(days), fresh, part)
-
-
-def _in_span(job: Job, as_of: datetime) -> Column:
-    start = history_start(as_of, job.settings.segments.history_days)
-    day = F.col("day")
-    return (day >= F.lit(start.date())) & (day < F.lit(midnight(as_of).date()))
-
-
-def _version(job: Job) -> str:
-    log = open_source(job.spark, job.settings.requests, "requests")
-    return activity_version(job.settings, log.schema)
+    return History(job, version, ours, now, tuple(days), fresh, part)
 
 
 def _read(job: Job, start: datetime, end: datetime, days: list[date] | None = None) -> Admitted:

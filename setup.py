@@ -4,6 +4,7 @@ from setuptools import find_packages, setup
 
 INSTALL = [
     "altair>=6,<7",
+    "apprise>=2.3,<3",
     "click>=8.1,<9",
     "delta-spark>=4.0,<4.1",
     "jinja2>=3.1,<4",
@@ -12,6 +13,7 @@ INSTALL = [
     "numpy>=1.26,<2",  # petastorm imports only beside pyarrow<15, which needs numpy<2
     "pandas>=2.2,<3",
     "petastorm==0.13.1",
+    "prometheus-client>=0.20,<1",
     "pyarrow>=14,<15",
     "pydantic>=2.7,<3",
     "pyspark>=4.0,<4.1",

@@ -1,10 +1,11 @@
-"""Run the whole loop: segment, replay, score, attribute, generate, augment, measure, report."""
+"""Run the loop: segment, replay, score, attribute, generate, augment, measure, report, notify."""
 
 from collections.abc import Sequence
 
 from rich.console import Console
 
 from rehearsal.jobs import (
+    notify,
     report,
     step_1_segment_users,
     step_2_replay_requests,
@@ -29,6 +30,7 @@ STEPS = (
     step_7_augment_replay,
     step_8_measure_effect,
     report,
+    notify,
 )
 
 

@@ -24,6 +24,7 @@ _COMMANDS = {
     "augment": "step_7_augment_replay",
     "measure-effect": "step_8_measure_effect",
     "report": "report",
+    "notify": "notify",
     "simulate": "simulate",
 }
 

@@ -1,5 +1,6 @@
 """The configuration as frozen, typed values: what each key means and may hold."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -16,6 +17,7 @@ def _utc(value: datetime) -> datetime:
 Instant = Annotated[datetime, AfterValidator(_utc)]
 Positive = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(min_length=1)]
+Window = Literal["day", "week", "month"]
 
 
 class Strict(BaseModel):
@@ -325,7 +327,7 @@ class Thresholds(Strict):
 class Drift(Strict):
     """How drift is binned, windowed, tested and held against thresholds."""
 
-    window: Literal["day", "week", "month"] = "week"
+    window: Window = "week"
     bins: int = Field(10, ge=2, le=100)
     value_edges: tuple[float, ...] | None = Field(
         default=None, description="inner bin edges of the value; default: production's quantiles"
@@ -409,6 +411,61 @@ class Effect(Strict):
     confidence: float = Field(0.95, gt=0.5, lt=1)
 
 
+def _variable(value: str) -> str:
+    # The fault does not quote the value: it may be the URL itself.
+    if not re.fullmatch(r"[A-Za-z_]\w*", value, re.ASCII):
+        raise ValueError(
+            "give the name of an environment variable; the URL is kept there, not here"
+        )
+    return value
+
+
+class Sink(Strict):
+    """Who is told of breaches: an apprise URL, a secret, so an environment variable holds it."""
+
+    url_env: Annotated[str, AfterValidator(_variable)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_bare_url(cls, value: object) -> object:
+        if isinstance(value, str):
+            raise ValueError("give url_env, the environment variable with the URL")  # noqa: TRY004 - pydantic collects no TypeError
+        return value
+
+
+class Prometheus(Strict):
+    """Where gauges go: a file for the node exporter, a Pushgateway, or both."""
+
+    textfile: Name | None = None
+    pushgateway: Name | None = None
+    job: Name = "rehearsal"
+
+    @model_validator(mode="after")
+    def _usable(self) -> "Prometheus":
+        if self.textfile is not None and not self.textfile.endswith(".prom"):
+            raise ValueError("'textfile' must end in .prom, or the node exporter passes it over")
+        if self.pushgateway is not None and "@" in self.pushgateway:
+            raise ValueError("'pushgateway' is host:port; no user or password belongs here")
+        return self
+
+
+class Notify(Strict):
+    """Who is told of a run's breaches, and how often it is tried."""
+
+    sinks: dict[Annotated[str, Field(pattern=r"^\w[\w.-]{0,99}$")], Sink] = {}
+    report_url: Name | None = Field(
+        default=None, description="link in the message; default: the path of output.report"
+    )
+    attempts: int = Field(3, ge=1, le=10, description="per sink and run, after growing pauses")
+    prometheus: Prometheus = Prometheus()
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is anyone or anything to tell."""
+        prometheus = self.prometheus
+        return bool(self.sinks or prometheus.textfile or prometheus.pushgateway)
+
+
 class Spark(Strict):
     """The session a bare `rehearsal` command builds; clusters bring their own."""
 
@@ -434,6 +491,7 @@ class Settings(Strict):
     generator: Generator = Generator()
     augment: Augment = Augment()
     effect: Effect = Effect()
+    notify: Notify = Notify()
     spark: Spark = Spark()
 
     @model_validator(mode="after")

@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 def test_help_lists_the_steps_in_the_order_of_the_loop() -> None:
     shown = CliRunner().invoke(cli.cli, ["--help"]).output
     order = ["demo", "run", "segment", "replay", "score-drift", "attribute-drift",
-             "fit-generators", "synthesize", "augment", "measure-effect", "report"]  # fmt: skip
+             "fit-generators", "synthesize", "augment", "measure-effect", "report",
+             "notify"]  # fmt: skip
     places = [shown.index(f"\n  {name} ") for name in order]
     assert places == sorted(places)
 

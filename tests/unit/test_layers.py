@@ -16,7 +16,7 @@ LAYERS = {
     "tracking": 2,
     "runtime": 3,
     **dict.fromkeys(("segments", "replay", "drift", "generate", "augment", "evaluate"), 4),
-    **dict.fromkeys(("report", "simulate", "datasets", "demo"), 5),
+    **dict.fromkeys(("report", "notify", "simulate", "datasets", "demo"), 5),
     "jobs": 6,
     "cli": 7,
 }

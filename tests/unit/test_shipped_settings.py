@@ -51,7 +51,7 @@ def _optional_sections() -> list[dict[str, Any]]:
 def test_every_commented_section_of_the_example_loads_when_uncommented() -> None:
     needed = yaml.safe_load((CONF / "example.yml").read_text())
     sections = _optional_sections()
-    assert len(sections) == 14
+    assert len(sections) == 15
     for section in sections:
         merged = dict(needed)
         for key, value in section.items():

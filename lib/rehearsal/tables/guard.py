@@ -11,7 +11,8 @@ def refuse_production(settings: Settings) -> None:
     """Raise `ProductionGuardError` if the output lies in production or over a source table."""
     _refuse_schemas(settings)
     output = settings.output
-    places = [place for place in (output.path, output.scratch, output.report) if place]
+    textfile = settings.notify.prometheus.textfile
+    places = [one for one in (output.path, output.scratch, output.report, textfile) if one]
     for place in places:
         for named in settings.production.paths:
             if _inside(place, named):

@@ -579,6 +579,25 @@ EFFECTS = TableContract(
     slice_by=("run_id",),
 )
 
+ALERT_DELIVERIES = TableContract(
+    name="alert_deliveries",
+    comment="Who was told of a run's alerts; what is delivered is not sent again",
+    made_by="notify",
+    schema=StructType(
+        [
+            RUN,
+            column("sink", S, "name in notify.sinks"),
+            column("digest", S, "of the run's alerts: other alerts, another message"),
+            column("status", S, "delivered, or failed: the next run tries again"),
+            column("reason", S, "why it failed; never the sink's URL"),
+            column("n_attempts", N, "of the last run that tried; 0 = there was no usable URL"),
+            column("n_alerts", L, "rows of alerts the message is about"),
+        ]
+    ),
+    key=("run_id", "sink", "digest"),
+    slice_by=("run_id",),
+)
+
 ALL = (
     QUARANTINE,
     USER_ACTIVITY,
@@ -600,4 +619,5 @@ ALL = (
     FIDELITY,
     AUGMENTED_REQUESTS,
     EFFECTS,
+    ALERT_DELIVERIES,
 )

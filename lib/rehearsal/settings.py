@@ -7,7 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-METRICS = ("kl_nats", "js_nats", "psi", "mse", "relative_mse", "kpi_relative_change")
+METRICS = (
+    "kl_nats", "kl_reverse_nats", "js_nats", "js_distance", "psi", "tv_distance",
+    "l_infinity_distance", "ks_distance", "wasserstein_distance", "flip_rate", "mean_kl_nats",
+    "mse", "relative_mse", "mae", "mean_change", "kpi_relative_change",
+)  # fmt: skip
+NOISE_METRICS = (
+    "kl_nats", "kl_reverse_nats", "js_nats", "psi", "tv_distance", "l_infinity_distance",
+    "ks_distance", "wasserstein_distance", "mean_change", "kpi_relative_change",
+)  # fmt: skip
+"""Metrics that are 0 but for noise when the two models' outputs are swapped at random."""
 
 
 def _utc(value: datetime) -> datetime:
@@ -313,29 +322,91 @@ class Segments(Strict):
         return self
 
 
+class NoiseFloor(Strict):
+    """A threshold no drift without cause exceeds: a quantile of the noise of each segment."""
+
+    noise: float = Field(gt=0.5, lt=1, description="quantile, e.g. 0.99")
+    run: Name | None = Field(
+        default=None,
+        description="run of production against itself; default: outputs swapped at random by user",
+    )
+
+
+class PastWindows(Strict):
+    """A threshold from the segment's own past: mean + sigmas x standard deviation."""
+
+    sigmas: Positive = 3.0
+    windows: int = Field(8, ge=3, description="so many windows before, at least 3 of them scored")
+
+
+Threshold = Positive | NoiseFloor | PastWindows | None
+
+
 class Thresholds(Strict):
     """The score from which a significant difference is a breach; null never breaches."""
 
-    kl_nats: Positive | None = 0.05
-    js_nats: Positive | None = None
-    psi: Positive | None = None
-    mse: Positive | None = None
-    relative_mse: Positive | None = None
-    kpi_relative_change: Positive | None = 0.1
+    kl_nats: Threshold = 0.05
+    kl_reverse_nats: Threshold = None
+    js_nats: Threshold = None
+    js_distance: Threshold = None
+    psi: Threshold = None
+    tv_distance: Threshold = None
+    l_infinity_distance: Threshold = None
+    ks_distance: Threshold = None
+    wasserstein_distance: Threshold = None
+    flip_rate: Threshold = None
+    mean_kl_nats: Threshold = None
+    mse: Threshold = None
+    relative_mse: Threshold = None
+    mae: Threshold = None
+    mean_change: Threshold = None
+    kpi_relative_change: Threshold = 0.1
+
+    @model_validator(mode="after")
+    def _noise_is_defined(self) -> "Thresholds":
+        for name in type(self).model_fields:
+            held = getattr(self, name)
+            swapped = isinstance(held, NoiseFloor) and held.run is None
+            if swapped and name not in NOISE_METRICS:
+                raise ValueError(
+                    f"{name} is not 0 without drift, so that swapping outputs at random says "
+                    f"nothing; give 'run', or one of {', '.join(NOISE_METRICS)}"
+                )
+        return self
+
+
+Spending = Literal["even", "endless"]
+
+
+class Persistence(Strict):
+    """A breach needs `of` windows: this one and the last, `breaching` of them over threshold."""
+
+    breaching: int = Field(1, ge=1)
+    of: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Persistence":
+        if self.breaching > self.of:
+            raise ValueError(f"'breaching' ({self.breaching}) is above 'of' ({self.of})")
+        return self
 
 
 class Drift(Strict):
     """How drift is binned, windowed, tested and held against thresholds."""
 
     window: Window = "week"
-    bins: int = Field(10, ge=2, le=100)
+    bins: int = Field(10, ge=2, le=50)
     value_edges: tuple[float, ...] | None = Field(
         default=None, description="inner bin edges of the value; default: production's quantiles"
     )
     bins_version: Name | None = Field(default=None, description="reuse the bins of an earlier run")
     min_requests: int = Field(200, ge=2)
-    min_users: int = Field(20, ge=1)
-    alpha: float = Field(0.05, gt=0, lt=1)
+    min_users: int = Field(20, ge=2)
+    alpha: float = Field(0.05, gt=0, lt=1, description="false discovery rate over all windows")
+    spending: Spending = Field(
+        "even", description="alpha over the replay's windows; endless: for a replay without an end"
+    )
+    persistence: Persistence = Persistence()
     thresholds: Thresholds = Thresholds()
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ import pandas as pd
 
 _KEPT = (
     "segment_id", "window_start", "window_end", "granularity", "output", "metric", "threshold",
-    "p_value", "q_value", "n_requests",
+    "threshold_origin", "p_value", "q_value", "n_requests",
 )  # fmt: skip
 
 
@@ -31,8 +31,9 @@ def alerts(scores: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
 def _sentence(row: Mapping[Hashable, Any]) -> str:
     segment = row["segment_id"]
     who = "all users" if pd.isna(segment) else f"segment {segment} ({row['segment_name']})"
+    origin = "" if row["threshold_origin"] == "set" else f", {row['threshold_origin']}"
     return (
         f"{who}: {row['metric']} of {row['output']} is {row['score']:.3g} in the "
-        f"{row['granularity']} from {row['window_start']:%Y-%m-%d}, over {row['threshold']:g} "
-        f"(q {row['q_value']:.1g}, {row['n_requests']:,} requests)"
+        f"{row['granularity']} from {row['window_start']:%Y-%m-%d}, over {row['threshold']:.3g}"
+        f"{origin} (q {row['q_value']:.1g}, {row['n_requests']:,} requests)"
     )

@@ -1,112 +1,170 @@
 """Which request types bring a breaching segment's drift: signed parts that sum to the whole."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
-from rehearsal.drift.bins import Bins
-from rehearsal.drift.cells import joint_counts
-from rehearsal.stats.paired import marginal_difference
+from rehearsal.drift.cells import Cells, Stack
+from rehearsal.drift.measure import EXPECTED_ACCURACY
+from rehearsal.drift.measure_bins import ORDERED, distribution_parts
+from rehearsal.drift.measure_sums import change_parts
+from rehearsal.drift.measured import DISTRIBUTION, MEAN, SIZE
+from rehearsal.stats.paired import clustered_wald, pools_of
 
-_BINNED = ("kl_nats", "js_nats", "psi")
+COLUMNS = (
+    "segment_id", "output", "test", "request_type", "n_requests", "request_share", "contribution",
+    "share", "statistic", "size_metric", "size_contribution", "size_share", "rank",
+)  # fmt: skip
+_SIZE_SUMS = {
+    ("value", "flip_rate"): "n_flips", ("value", "mse"): "sum_distance",
+    ("value", "relative_mse"): "sum_distance", ("value", "mae"): "sum_absolute",
+    ("class", "flip_rate"): "n_flips", ("class", "mean_kl_nats"): "sum_distance",
+}  # fmt: skip
 
 
-def contributions(scores: pd.DataFrame, counts: pd.DataFrame, bins: Bins) -> pd.DataFrame:
-    """Return the rows of `drift_contributions`, less run and version.
+@dataclass(frozen=True)
+class Direction:
+    """Along what a segment drifts in one output, over its breaching windows together.
 
-    For each segment and output with a breach, over its breaching windows together:
+    weights (distribution): w with statistic = d . w, so that a request that moves from bin i to
+    bin j adds w[j] - w[i]; (mean): (1,), what a difference of 1 adds; (size): (1,), 1.
+    size_weights give the part of KL(production || experimental) instead, likewise.
+    """
 
-    - binned outputs: c_t = d_t' V^-1 d with d_t the type's part of the difference of marginals;
-      sums to the Stuart-Maxwell statistic d' V^-1 d;
-    - a value whose squared error alone breaches: the type's sum of squared differences;
-    - a KPI: the type's sum of differences, signed.
+    segment_id: str
+    output: str
+    test: str
+    metrics: tuple[str, ...]
+    windows: tuple[pd.Timestamp, ...]
+    weights: np.ndarray
+    size_weights: np.ndarray
+
+
+def directions(scores: pd.DataFrame, cells: Cells) -> Iterator[Direction]:
+    """Yield the direction of every segment, output and test with a breach.
 
     Args:
         scores: rows of `drift_scores` of one run.
-        counts: rows of `drift_counts` of the same run.
-        bins: the bins both were made with.
+        cells: the counts they were made from.
     """
-    breaching = scores[(scores["status"] == "red") & scores["segment_id"].notna()]
+    red = scores[(scores["status"] == "red") & scores["segment_id"].notna()]
+    place = {name: i for i, name in enumerate(cells.grid.segments)}
+    starts = list(cells.grid.windows["window_start"])
+    for (segment, output, test), own in red.groupby(["segment_id", "output", "test"]):
+        windows = sorted(set(own["window_start"]))
+        first = place[str(segment)] * len(starts)
+        at = np.array([first + starts.index(start) for start in windows])
+        stack = cells.stacks["class" if output == EXPECTED_ACCURACY else str(output)]
+        weights, size_weights = _weights(stack, at, str(test))
+        metrics = tuple(dict.fromkeys(own["metric"]))
+        yield Direction(
+            str(segment), str(output), str(test), metrics, tuple(windows), weights, size_weights
+        )
+
+
+def _weights(stack: Stack, at: np.ndarray, test: str) -> tuple[np.ndarray, np.ndarray]:
+    one = np.ones(1)
+    if test == SIZE:
+        return one, one
+    parts = [(change_parts if test == MEAN else distribution_parts)(stack, cell) for cell in at]
+    difference, spread = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
+    if test == MEAN:
+        wald = clustered_wald(difference, spread, 2, 2)
+        return wald.weights, one
+    pools = pools_of(stack.moved_bins[at].sum(axis=0), ordered=stack.output == ORDERED)
+    wald = clustered_wald(difference, spread, 2, 2, pools)
+    return wald.weights, kl_weights(stack.joint[at].sum(axis=0))
+
+
+def kl_weights(joint: np.ndarray) -> np.ndarray:
+    """Return g, (K,), with KL(p || q) = (q - p) . g, and so d_t . g the part of counts d_t.
+
+    The integral of the gradient from p to q (integrated gradients, Aumann & Shapley 1974), in
+    nats per request moved: -p ln(q / p) / (q - p) / n, with half a request added to every bin.
+    """
+    n, k = joint.sum(), len(joint)
+    p, q = ((joint.sum(axis=axis) + 0.5) / (n + k / 2) for axis in (1, 0))
+    apart = q - p
+    with np.errstate(invalid="ignore", divide="ignore"):
+        gradient = np.where(np.abs(apart) > 1e-12, -p * np.log(q / p) / apart, -1.0)  # noqa: PLR2004
+    return np.asarray(gradient / (n + k / 2))
+
+
+def contributions(scores: pd.DataFrame, counts: pd.DataFrame, cells: Cells) -> pd.DataFrame:
+    """Return the rows of `drift_contributions`, less run and version.
+
+    For each segment, output and test with a breach, over its breaching windows together:
+
+    - distribution: c_t = d_t . S^-1 d with d_t the type's part of the difference of marginals;
+      sums to the statistic d' S^-1 d. size_contribution is its part of KL in nats.
+    - mean: the same in one dimension; size_contribution is its part of the mean's change.
+    - size: the type's part of the sum (of flips, KL, squared or absolute differences).
+
+    Args:
+        scores: rows of `drift_scores` of one run.
+        counts: rows of `drift_counts` of the same run per request type (request_type not NULL).
+        cells: the rows of all types together.
+    """
     rows: list[dict[str, object]] = []
-    for (segment_id, output), found in breaching.groupby(["segment_id", "output"]):
-        binned = found[found["metric"].isin(_BINNED)]
-        windows = (binned if len(binned) else found)["window_start"]
+    for one in directions(scores, cells):
+        source = "class" if one.output == EXPECTED_ACCURACY else one.output
         here = counts[
-            (counts["segment_id"] == segment_id) & counts["window_start"].isin(set(windows))
+            (counts["segment_id"] == one.segment_id)
+            & (counts["output"] == source)
+            & counts["window_start"].isin(one.windows)
         ]
-        if len(binned):
-            parts = _by_marginals(here, str(output), bins)
-        else:
-            parts = _by_moments(here, str(output))
-        rows += _ranked(str(segment_id), str(output), parts, _type_sizes(here, str(output), bins))
-    return pd.DataFrame(rows, columns=list(_COLUMNS))
+        rows += _ranked(one, _parts(one, here))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-_COLUMNS = (
-    "segment_id", "output", "request_type", "n_requests", "request_share", "contribution",
-    "share", "statistic", "rank",
-)  # fmt: skip
-
-
-def _by_marginals(counts: pd.DataFrame, output: str, bins: Bins) -> dict[str, float]:
-    size = bins.size(output)
-    difference, inverse, _ = marginal_difference(joint_counts(counts, output, size))
-    weight = inverse @ difference
-    held = counts[(counts["kind"] == "marginal") & (counts["output"] == output)]
-    parts: dict[str, float] = {}
-    for request_type, found in held.groupby("request_type"):
-        shift = _tally(found, "bin_experimental", size) - _tally(found, "bin_production", size)
-        parts[str(request_type)] = float(shift @ weight)
-    return parts
-
-
-def _tally(counts: pd.DataFrame, side: str, size: int) -> np.ndarray:
-    tally = np.zeros(size)
-    held = counts[counts[side] >= 0]
-    np.add.at(tally, held[side].to_numpy(int), held["n_requests"].to_numpy(float))
-    return tally
-
-
-def _by_moments(counts: pd.DataFrame, output: str) -> dict[str, float]:
-    held = counts[(counts["kind"] == "moments") & (counts["output"] == output)]
-    sums = held.groupby("request_type")[
-        ["sum_difference_sq", "sum_experimental", "sum_production"]
-    ].sum()
-    parts = (
-        sums["sum_difference_sq"]
-        if output == "value"
-        else sums["sum_experimental"] - sums["sum_production"]
-    )
-    return {str(name): float(part) for name, part in parts.items()}
-
-
-def _type_sizes(counts: pd.DataFrame, output: str, bins: Bins) -> dict[str, int]:
-    if output in bins.outputs:
-        held = counts[(counts["kind"] == "marginal") & counts["bin_production"].notna()]
+def _parts(one: Direction, counts: pd.DataFrame) -> pd.DataFrame:
+    """Return per request type n, its part of the statistic, and of the size."""
+    by_type = counts.groupby("request_type", sort=True)
+    n = by_type["n_paired"].sum().astype(float)
+    if one.test == DISTRIBUTION:
+        moved = {
+            name: np.sum(np.stack(list(own["experimental_bins"])), axis=0)
+            - np.sum(np.stack(list(own["production_bins"])), axis=0)
+            for name, own in by_type
+        }
+        table = np.stack([moved[name] for name in n.index]).astype(float)
+        parts, sizes = table @ one.weights, table @ one.size_weights
+    elif one.test == MEAN:
+        both = by_type[["sum_experimental", "sum_production"]].sum()
+        change = (both["sum_experimental"] - both["sum_production"]).to_numpy(float)
+        parts, sizes = change * one.weights[0], change / n.sum()
     else:
-        held = counts[counts["kind"] == "moments"]
-    held = held[held["output"] == output]
-    sizes = held.groupby("request_type")["n_requests"].sum()
-    return {str(name): int(size) for name, size in sizes.items()}
+        sums = by_type[_SIZE_SUMS[one.output, one.metrics[0]]].sum().to_numpy(float)
+        parts, sizes = sums, sums / n.sum()
+    return pd.DataFrame({"n": n.to_numpy(), "part": parts, "size": sizes}, n.index)
 
 
-def _ranked(
-    segment_id: str, output: str, parts: dict[str, float], sizes: dict[str, int]
-) -> list[dict[str, object]]:
-    total, n = sum(parts.values()), sum(sizes.values())
+def _ranked(one: Direction, parts: pd.DataFrame) -> list[dict[str, object]]:
+    total, n, size = parts["part"].sum(), parts["n"].sum(), parts["size"].sum()
     if total == 0:  # types cancel exactly: there is a breach but no share to give
         return []
-    order = sorted(parts, key=lambda name: (-parts[name] / total, name))
+    metric = {DISTRIBUTION: "kl_nats", MEAN: "mean_change"}.get(one.test, one.metrics[0])
+    ordered = parts.assign(share=parts["part"] / total).reset_index()
+    ordered = ordered.sort_values(["share", "request_type"], ascending=[False, True])
+    rows: Iterator[Any] = ordered.itertuples()
     return [
         {
-            "segment_id": segment_id,
-            "output": output,
-            "request_type": name,
-            "n_requests": sizes.get(name, 0),
-            "request_share": sizes.get(name, 0) / n,
-            "contribution": parts[name],
-            "share": parts[name] / total,
-            "statistic": total,
+            "segment_id": one.segment_id,
+            "output": one.output,
+            "test": one.test,
+            "request_type": row.request_type,
+            "n_requests": int(row.n),
+            "request_share": row.n / n,
+            "contribution": row.part,
+            "share": row.share,
+            "statistic": total if one.test != SIZE else float("nan"),
+            "size_metric": metric,
+            "size_contribution": row.size,
+            "size_share": row.size / size if size else float("nan"),
             "rank": rank,
         }
-        for rank, name in enumerate(order, start=1)
+        for rank, row in enumerate(rows, start=1)
     ]

@@ -1,75 +1,124 @@
-"""Stored counts to cells: one per segment and window, and one per window for all users."""
+"""Stored counts as stacks of arrays: one cell per segment and window, and per window for all."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from rehearsal.drift.bins import Bins
-from rehearsal.drift.score import Cell, Moments
+from rehearsal.drift.layout import N_SUMS, SUMS, unpack
 
-_MOMENTS = (
-    "n_requests", "sum_production", "sum_experimental", "sum_production_sq", "sum_difference_sq",
-    "sum_difference_4",
+_PLAIN = (
+    "n_paired", *(f"sum_{name}" for name in SUMS[1:-1]), "n_flips",
 )  # fmt: skip
+_SIZES = ("n_requests", "n_users", "n_paired", "n_null", "n_nan", "n_moved", "n_shifted")
 
 
-def build_cells(counts: pd.DataFrame, bins: Bins, segments: Sequence[str]) -> list[Cell]:
-    """Return the cell of every segment in every window, and of all users (segment None).
+@dataclass(frozen=True)
+class Grid:
+    """Which cell is where: every segment (None = all users, first) in every window, in order."""
+
+    segments: tuple[str | None, ...]
+    windows: pd.DataFrame
+    """window_start, window_end; rising."""
+
+    @property
+    def size(self) -> int:
+        """Number of cells."""
+        return len(self.segments) * len(self.windows)
+
+    @cached_property
+    def segment(self) -> np.ndarray:
+        """Segment of each cell."""
+        return np.repeat(np.array(self.segments, dtype=object), len(self.windows))
+
+    @cached_property
+    def window(self) -> np.ndarray:
+        """Number of the window of each cell, from 0."""
+        return np.tile(np.arange(len(self.windows)), len(self.segments))
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One output's counts over a grid; axis 0 is the cell. See `layout.SUMS` for the sums."""
+
+    output: str
+    sizes: dict[str, np.ndarray]
+    sums: np.ndarray  # (C, 8)
+    products: np.ndarray  # (C, 8, 8), over users
+    joint: np.ndarray  # (C, K, K); K = 0 without bins
+    user_bins: np.ndarray  # (C, 2K, 2K), over users
+    moved_bins: np.ndarray  # (C, K)
+
+    @property
+    def n_bins(self) -> int:
+        """K."""
+        return self.joint.shape[1]
+
+    def sum(self, name: str) -> np.ndarray:
+        """Return one of the sums, (C,)."""
+        return np.asarray(self.sums[:, SUMS.index(name)])
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Every output's counts over the same grid."""
+
+    grid: Grid
+    stacks: dict[str, Stack]
+
+
+def build_cells(counts: pd.DataFrame, bins: Bins, segments: Sequence[str]) -> Cells:
+    """Return the cells of every segment in every window, and of all users.
 
     A segment without requests in a window still has a cell, with zero counts, so that silence
-    is seen as missing data and not as no drift. Counts add, so all users are the sum.
+    is seen as missing data and not as no drift. A user is in one segment, so that counts over
+    users add too, and all users are the sum.
+
+    Args:
+        counts: rows of `drift_counts` of all request types together (request_type NULL).
+        bins: the bins they were made with.
+        segments: segments that must have cells.
     """
     windows = counts[["window_start", "window_end"]].drop_duplicates().sort_values("window_start")
-    known = sorted({*segments, *counts["segment_id"].dropna()})
-    outputs = [*dict.fromkeys(counts.loc[counts["kind"] == "moments", "output"])]
-    cells = []
-    for start, end in windows.itertuples(index=False):
-        here = counts[counts["window_start"] == start]
-        by_segment = dict(iter(here.groupby("segment_id")))
-        cells.append(_cell(None, start, end, here, bins, outputs))
-        empty = here.iloc[:0]
-        cells += [
-            _cell(name, start, end, by_segment.get(name, empty), bins, outputs) for name in known
-        ]
-    return cells
+    windows = windows.reset_index(drop=True)
+    known = sorted({*segments, *counts["segment_id"]})
+    grid = Grid((None, *known), windows)
+    place = {name: i for i, name in enumerate(grid.segments)}
+    nth = {start: i for i, start in enumerate(windows["window_start"])}
+    at = counts["segment_id"].map(place) * len(windows) + counts["window_start"].map(nth)
+    counts = counts.assign(cell=at.astype(int))
+    outputs = list(dict.fromkeys(counts["output"]))
+    stacks = {name: _stack(name, counts[counts["output"] == name], grid, bins.size(name))
+              for name in outputs}  # fmt: skip
+    return Cells(grid, stacks)
 
 
-def _cell(
-    segment_id: str | None,
-    start: datetime,
-    end: datetime,
-    counts: pd.DataFrame,
-    bins: Bins,
-    outputs: list[str],
-) -> Cell:
-    size = counts[counts["kind"] == "size"]
-    return Cell(
-        segment_id,
-        start,
-        end,
-        int(size["n_requests"].sum()),
-        int(size["n_users"].sum()),
-        {output: joint_counts(counts, output, bins.size(output)) for output in bins.outputs},
-        {output: _moments(counts, output) for output in outputs},
+def _stack(output: str, rows: pd.DataFrame, grid: Grid, k: int) -> Stack:
+    at = rows["cell"].to_numpy()
+
+    def placed(values: np.ndarray) -> np.ndarray:
+        full = np.zeros((grid.size, *values.shape[1:]))
+        full[at] = values
+        w = len(grid.windows)
+        full[:w] = full.reshape(len(grid.segments), w, *values.shape[1:])[1:].sum(axis=0)
+        return full
+
+    def stacked(name: str, width: int) -> np.ndarray:
+        if not width or rows.empty:
+            return placed(np.zeros((len(rows), width)))
+        return placed(np.array(rows[name].tolist(), dtype=float))
+
+    plain = rows[list(_PLAIN)].to_numpy(float)
+    pairs = 2 * k * (2 * k + 1) // 2
+    return Stack(
+        output,
+        {name: placed(rows[name].to_numpy(float)) for name in _SIZES},
+        placed(plain),
+        unpack(stacked("user_sums", N_SUMS * (N_SUMS + 1) // 2), N_SUMS),
+        stacked("joint_bins", k * k).reshape(grid.size, k, k),
+        unpack(stacked("user_bins", pairs), 2 * k),
+        stacked("moved_bins", k),
     )
-
-
-def joint_counts(counts: pd.DataFrame, output: str, size: int) -> np.ndarray:
-    """Return the joint histogram of `output`, shape (size, size), production by experimental.
-
-    Requests that lack the output under either model are left out.
-    """
-    joint = np.zeros((size, size))
-    held = counts[(counts["kind"] == "joint") & (counts["output"] == output)]
-    held = held[(held["bin_production"] >= 0) & (held["bin_experimental"] >= 0)]
-    where = (held["bin_production"].to_numpy(int), held["bin_experimental"].to_numpy(int))
-    np.add.at(joint, where, held["n_requests"].to_numpy(float))
-    return joint
-
-
-def _moments(counts: pd.DataFrame, output: str) -> Moments:
-    held = counts[(counts["kind"] == "moments") & (counts["output"] == output)]
-    n, *sums = (float(held[name].sum()) for name in _MOMENTS)
-    return Moments(int(n), *sums)

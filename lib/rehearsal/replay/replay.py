@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from rehearsal.errors import SourceError
+from rehearsal.names import quoted
 from rehearsal.replay.kpi import kpi_map
 from rehearsal.replay.model import pack_model
 from rehearsal.replay.pair import probe_pair, score_pair, stored_pair
@@ -20,7 +21,7 @@ from rehearsal.settings import Settings
 
 _KEPT = (
     "request_id", "user_id", "request_type", "requested_at", "production", "experimental", "kpis",
-    "production_model", "experimental_model", "classes",
+    "production_model", "experimental_model", "classes", "outcome",
 )  # fmt: skip
 
 
@@ -59,6 +60,7 @@ def replay_requests(
             "kpis": kpi_map(settings.kpis, settings.requests.columns.outcome),
             "production_model": F.lit(names[0]),
             "experimental_model": F.lit(names[1]),
+            "outcome": _outcome(settings),
         }
     )
     # Both sinks read the scores; without this every request would be scored twice.
@@ -69,6 +71,11 @@ def replay_requests(
         F.to_json(F.struct(*requests.columns)).alias("row_json"),
     )
     return Replayed(rows.where(F.col("fault").isNull()).select(*_KEPT), rejected)
+
+
+def _outcome(settings: Settings) -> Column:
+    name = settings.requests.columns.outcome
+    return F.col(quoted(name)).cast("string") if name else F.lit(None).cast("string")
 
 
 def _fresh(frame: DataFrame, settings: Settings) -> tuple[DataFrame, tuple[str, str]]:

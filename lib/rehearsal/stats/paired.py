@@ -1,58 +1,111 @@
-"""Paired tests on counts and moments: both models answered the same requests."""
+"""Paired tests, users as units: both models answered the same requests."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2, norm
+from scipy.stats import f, t
+
+LEAST_MOVERS = 10
+"""Users that must move a pool of bins for it to be a degree of freedom of its own."""
 
 
 @dataclass(frozen=True)
-class TestResult:
-    """A statistic with its p-value; `df` is None for a normal statistic."""
-
-    __test__ = False  # not a test class, whatever its name looks like to a collector
+class Wald:
+    """d' S^-1 d with its reference; `units` is the size of the sample that reference is of."""
 
     statistic: float
-    df: int | None
+    df: int
+    units: float
     p_value: float
+    weights: np.ndarray
+    """S^-1 d, so that any part d_t of d contributes d_t . weights to the statistic."""
 
 
-def stuart_maxwell(joint: np.ndarray) -> TestResult:
-    """Test that both models give the same distribution over bins (Stuart 1955, Maxwell 1970).
+def clustered_wald(
+    difference: np.ndarray,
+    spread: np.ndarray,
+    n_users: int,
+    n_movers: int,
+    pools: np.ndarray | None = None,
+) -> Wald:
+    """Test that a vector of paired differences has mean 0.
 
-    Uses d'V^-1 d with V = (row + column sums on the diagonal) - (joint + joint'). Bins that
-    neither model ever moves a request into or out of are left out. Requests are taken as
-    independent: where few users make most requests, the p-value is too small.
+    The statistic is d' S^-1 d with d the sum and S the sum of d_u d_u' over users u. Where every
+    user has one request it is Stuart-Maxwell's (Stuart 1955, Maxwell 1970), and in one dimension
+    McNemar's. Under the null it is distributed as units * Beta(df/2, (units - df)/2), Hotelling's
+    F written for the uncentred S. Users who do not move add nothing to it, so `units` is not the
+    number of users but what gives the reference the variance of the statistic under random signs,
+    2 (df - sum h_u^2) with leverages h_u = df / movers: (1 + 2/df) movers - 2, at most all users.
+    No p-value is below that of all movers going one way, 2^(1 - movers).
 
     Args:
-        joint: counts, shape (K, K), production by experimental.
+        difference: d, (K,).
+        spread: S, (K, K).
+        n_users: users in the cell.
+        n_movers: users with any d_u != 0.
+        pools: number of the pool of each entry; entries of one pool are added first.
+
+    Returns:
+        NaN p-value where there is nothing to test: too few movers for a single dimension.
     """
-    difference, inverse, df = marginal_difference(joint)
-    if df == 0:
-        return TestResult(0.0, 0, 1.0)
-    statistic = max(float(difference @ inverse @ difference), 0.0)
-    return TestResult(statistic, df, float(chi2.sf(statistic, df)))
+    k = len(difference)
+    member = np.eye(k) if pools is None else np.eye(pools.max() + 1)[pools]
+    d, s = member.T @ difference, member.T @ spread @ member
+    values, vectors = np.linalg.eigh(s)
+    held = values > max(values.max(initial=0.0), 0.0) * 1e-9
+    df = int(held.sum())
+    along = (vectors[:, held].T @ d) / np.sqrt(values[held])
+    statistic = float(along @ along)
+    weights = member @ (vectors[:, held] @ (along / np.sqrt(values[held])))
+    units = min(float(n_users), (1 + 2 / df) * n_movers - 2) if df else 0.0
+    p_value = float("nan")
+    if df and units > df:
+        least = 2.0 ** (1 - n_movers)
+        ratio = min(statistic / units, 1.0)
+        tail = 0.0 if ratio == 1 else f.sf(ratio / (1 - ratio) * (units - df) / df, df, units - df)
+        p_value = max(float(tail), least)
+    return Wald(statistic, df, units, p_value, weights)
 
 
-def marginal_difference(joint: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return (d, pseudo-inverse of V, degrees of freedom); d is experimental - production."""
-    joint = np.asarray(joint, dtype=float)
-    difference = joint.sum(axis=0) - joint.sum(axis=1)
-    variance = np.diag(joint.sum(axis=0) + joint.sum(axis=1)) - joint - joint.T
-    df = int(np.linalg.matrix_rank(variance, hermitian=True)) if variance.any() else 0
-    inverse = np.linalg.pinv(variance, hermitian=True) if df else np.zeros_like(variance)
-    return difference, inverse, df
+def pools_of(movers: np.ndarray, *, ordered: bool, least: int = LEAST_MOVERS) -> np.ndarray:
+    """Return the pool of each bin, so that at least `least` users move each pool.
+
+    Ordered bins are pooled with their neighbours, classes with the other rare classes. Movers say
+    nothing of the direction, so that the test given the pools keeps its level.
+
+    Args:
+        movers: users with a difference in the bin, (K,).
+        ordered: bins of a number, else classes.
+        least: the least movers of a pool.
+    """
+    order = np.arange(len(movers)) if ordered else np.argsort(-movers, kind="stable")
+    pools, pool, held = np.zeros(len(movers), int), 0, 0
+    for place in order:
+        pools[place] = pool
+        held += int(movers[place])
+        if held >= least:
+            pool, held = pool + 1, 0
+    if held < least and pool:  # what is left joins the pool before it
+        pools[pools == pool] = pool - 1
+    return pools
 
 
-def mean_z(
-    total: float, total_sq: float, n: int, null: float = 0.0, *, sided: int = 2
-) -> TestResult:
-    """Test that n numbers with these sums have mean `null`; `sided` 1 asks whether it is above."""
-    mean = total / n
-    variance = max(total_sq / n - mean**2, 0.0) / max(n - 1, 1)
-    if variance == 0:
-        clear = mean > null if sided == 1 else mean != null
-        return TestResult(float("inf") if clear else 0.0, None, 0.0 if clear else 1.0)
-    z = (mean - null) / np.sqrt(variance)
-    p = norm.sf(z) if sided == 1 else 2 * norm.sf(abs(z))
-    return TestResult(float(z), None, float(p))
+def wald_threshold(alpha: np.ndarray, df: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Return the statistic from which `clustered_wald` is significant at alpha."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        quantile = f.isf(alpha, df, units - df)
+        odds = quantile * df / (units - df)
+        return np.asarray(np.where(units > df, units * odds / (1 + odds), np.nan))
+
+
+def above(score: np.ndarray, error: np.ndarray, bound: np.ndarray, df: np.ndarray) -> np.ndarray:
+    """Return one-sided p-values of score > bound, by Student's t.
+
+    A score without any error is as certain as can be: 0 above the bound, else 1.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        z = (score - bound) / error
+        p = t.sf(z, np.maximum(df, 1))
+    certain = np.where(score > bound, 0.0, 1.0)
+    p = np.where(error > 0, p, certain)
+    return np.asarray(np.where(np.isnan(score) | np.isnan(bound), np.nan, p))

@@ -42,8 +42,10 @@ WINDOW = [
 ]
 GRANULARITY = column("granularity", S, "day, week or month")
 BINS = column("bins_version", S, "the pinned bin edges and class order")
-OUTPUT_NAME = column("output", S, "value, class, or the name of a KPI")
-METRIC = column("metric", S, "kl_nats, js_nats, psi, mse, relative_mse or kpi_relative_change")
+OUTPUT_NAME = column(
+    "output", S, "value, class, expected_accuracy, calibration, log_loss, or the name of a KPI"
+)
+METRIC = column("metric", S, "kl_nats, psi, flip_rate, mean_change, ...; the report explains each")
 
 QUARANTINE = TableContract(
     name="quarantine",
@@ -316,6 +318,7 @@ REPLAYS = TableContract(
             column("production_model", S, "resolved model, or 'stored'"),
             column("experimental_model", S, "resolved model, or 'stored'"),
             column("classes", ArrayType(S), "class order of both probability arrays"),
+            column("outcome", S, "what was logged to have happened; NULL = unknown"),
         ]
     ),
     key=("run_id", "request_id"),
@@ -351,32 +354,61 @@ DRIFT_COUNTS = TableContract(
             SEGMENT,
             *WINDOW,
             GRANULARITY,
-            column("kind", S, "joint: both bins; marginal: one bin; moments: sums; size: users"),
-            OUTPUT_NAME,
-            column("request_type", S, "request type; NULL = all (kinds joint and size)"),
-            column("bin_production", N, "bin or class of production; NULL = any; -1 = no output"),
-            column("bin_experimental", N, "bin or class of experimental; likewise"),
-            column("n_requests", L, "requests"),
-            column("n_users", L, "distinct users, kind size only; adds over segments"),
-            column("sum_production", D, "sum of production's values"),
-            column("sum_experimental", D, "sum of experimental's values"),
-            column("sum_production_sq", D, "sum of squares of production's values"),
-            column("sum_difference_sq", D, "sum of squared differences"),
-            column("sum_difference_4", D, "sum of fourth powers of differences"),
+            column("request_type", S, "request type; NULL = all of them"),
+            column("output", S, "value, class, calibration, log_loss, or the name of a KPI"),
+            column("n_requests", L, "requests, with the output or without"),
+            column("n_users", L, "users with the output; NULL per request type, as below"),
+            column("n_paired", L, "requests that have the output under both models"),
+            column("n_null", L, "requests that lack it under a model"),
+            column("n_nan", L, "requests where it is NaN or infinite under a model"),
+            column("n_moved", L, "users whose bins differ between the models"),
+            column("n_shifted", L, "users whose numbers differ between the models"),
+            column("sum_production", D, "sum of production's numbers (class: its confidence)"),
+            column("sum_experimental", D, "the same of experimental"),
+            column("sum_production_sq", D, "sum of squares of production's numbers"),
+            column("sum_experimental_sq", D, "the same of experimental"),
+            column("sum_distance", D, "sum of squared differences; class: of KL per request, nats"),
+            column("sum_absolute", D, "sum of absolute differences"),
+            column("n_flips", L, "requests in another bin or class, KPI: of another number"),
+            column("production_bins", ArrayType(L), "requests per bin or class of production"),
+            column("experimental_bins", ArrayType(L), "the same of experimental"),
+            column("joint_bins", ArrayType(L), "K x K row by row, production by experimental"),
+            column(
+                "user_bins",
+                ArrayType(D),
+                "sum over users of products of their counts per bin, of production's K then "
+                "experimental's K; upper triangle row by row",
+            ),
+            column(
+                "user_sums",
+                ArrayType(D),
+                "the same of their sums: requests, production, experimental, squares of both, "
+                "distance, absolute, flips",
+            ),
+            column("moved_bins", ArrayType(L), "users with a difference in each bin"),
         ]
     ),
-    key=(
-        "run_id",
-        "segment_id",
-        "window_start",
-        "kind",
-        "output",
-        "request_type",
-        "bin_production",
-        "bin_experimental",
-    ),
+    key=("run_id", "segment_id", "window_start", "request_type", "output"),
     slice_by=("run_id",),
 )
+
+_JUDGED = [
+    column("score", D, "raw; NULL when there is too little data"),
+    column("score_bias_corrected", D, "score less its expectation under no drift"),
+    column("ci_low", D, "95% interval of the corrected score, users as units"),
+    column("ci_high", D, "95% interval of the corrected score, users as units"),
+    column("test_statistic", D, "Wald statistic of the paired differences, clustered by user"),
+    column("df", N, "its degrees of freedom, rare bins pooled; NULL for sizes"),
+    column("p_value", D, "of equal distributions or means; for a size, of one above its threshold"),
+    column("q_value", D, "p_value after all segments, tests and windows; significant if <= alpha"),
+    column("threshold", D, "the score from which it is a breach; NULL = never"),
+    column("threshold_origin", S, "set, or how it was calibrated"),
+    column("detectable", D, "a drift this large would have been significant with chance 80%"),
+    column("n_requests", L, "paired requests counted"),
+    column("n_users", L, "distinct users"),
+    column("status", S, "green, yellow, red or insufficient_data"),
+    column("reason", S, "why it has this status"),
+]
 
 DRIFT_SCORES = TableContract(
     name="drift_scores",
@@ -391,24 +423,69 @@ DRIFT_SCORES = TableContract(
             GRANULARITY,
             OUTPUT_NAME,
             METRIC,
+            column("test", S, "distribution, mean or size; metrics of one test share its p-value"),
             column("drift_type", S, "EXPERIMENTAL_VS_PRODUCTION on the same requests"),
-            column("score", D, "raw; NULL when there is too little data"),
-            column("score_bias_corrected", D, "score less its expectation under no drift, >= 0"),
-            column("ci_low", D, "95% interval of the corrected score"),
-            column("ci_high", D, "95% interval of the corrected score"),
-            column("test_statistic", D, "Stuart-Maxwell chi-square, or z"),
-            column("df", N, "degrees of freedom; NULL for z"),
-            column("p_value", D, "of the paired test"),
-            column("q_value", D, "Benjamini-Hochberg over segments and windows"),
-            column("threshold", D, "the score from which it is a breach; NULL = never"),
-            column("n_requests", L, "paired requests counted"),
-            column("n_users", L, "distinct users"),
-            column("status", S, "green, yellow, red or insufficient_data"),
-            column("reason", S, "why it has this status"),
+            *_JUDGED,
             BINS,
         ]
     ),
     key=("run_id", "segment_id", "window_start", "output", "metric"),
+    slice_by=("run_id",),
+)
+
+DRIFT_ONSETS = TableContract(
+    name="drift_onsets",
+    comment="Since when a breaching segment drifts: change points over the windows",
+    made_by="score-drift",
+    schema=StructType(
+        [
+            RUN,
+            VERSION,
+            SEGMENT_OR_ALL,
+            OUTPUT_NAME,
+            column("test", S, "distribution or mean"),
+            column("window_start", T, "the first window of the drift"),
+            column("earliest_window_start", T, "the earliest start that fits about as well"),
+            column("latest_window_start", T, "the latest"),
+            column("last_window_start", T, "the last window in breach"),
+            column("n_breaching_windows", N, "windows in breach"),
+            column("test_statistic", D, "Wald statistic of the windows from start to last"),
+            column("df", N, "its degrees of freedom"),
+        ]
+    ),
+    key=("run_id", "segment_id", "output", "test"),
+    slice_by=("run_id",),
+)
+
+_TEST, _SPAN = _struct(statistic=D, pvalue=D), _struct(start=T, end=T)
+DRIFT_METRICS = TableContract(
+    name="drift_metrics",
+    comment="drift_scores, one row per segment, window and output, in Databricks' column names",
+    made_by="score-drift",
+    schema=StructType(
+        [
+            RUN,
+            column("window", _SPAN, "UTC"),
+            column("granularity", S, "1 day, 1 week or 1 month"),
+            column("monitor_version", S, "segmentation and bins"),
+            column("slice_key", S, "segment_id; NULL = the whole table"),
+            column("slice_value", S, "the segment; NULL = the whole table"),
+            column("column_name", S, "value or class"),
+            column("window_cmp", _SPAN, "NULL: models are compared, not windows"),
+            column("drift_type", S, "EXPERIMENTAL_VS_PRODUCTION on the same requests"),
+            column("count", L, "paired requests counted"),
+            column("js_distance", D, "Jensen-Shannon distance, 0..1"),
+            column("ks_test", _TEST, "KS distance at bin edges, p-value of the paired test; value"),
+            column("wasserstein_distance", D, "of the binned values, in their unit; value only"),
+            column("population_stability_index", D, "PSI"),
+            column("chi_squared_test", _TEST, "paired, user-clustered Wald test; class only"),
+            column("tv_distance", D, "total variation, 0..1; class only"),
+            column("l_infinity_distance", D, "largest difference of a share, 0..1; class only"),
+            column("kl_nats", D, "KL(production || experimental), nats"),
+            column("status", S, "the worst of the output's metrics"),
+        ]
+    ),
+    key=("run_id", "slice_value", "window", "column_name"),
     slice_by=("run_id",),
 )
 
@@ -428,8 +505,9 @@ ALERTS = TableContract(
             METRIC,
             column("score", D, "bias-corrected score"),
             column("threshold", D, "the score from which it is a breach"),
+            column("threshold_origin", S, "set, or how it was calibrated"),
             column("p_value", D, "of the paired test"),
-            column("q_value", D, "Benjamini-Hochberg over segments and windows"),
+            column("q_value", D, "p_value after all segments, tests and windows"),
             column("n_requests", L, "paired requests counted"),
             column("message", S, "the breach in one sentence"),
         ]
@@ -447,17 +525,21 @@ DRIFT_CONTRIBUTIONS = TableContract(
             RUN,
             VERSION,
             SEGMENT,
-            column("output", S, "value, class, or the name of a KPI"),
+            OUTPUT_NAME,
+            column("test", S, "distribution, mean or size"),
             TYPE,
             column("n_requests", L, "requests of the type in the breaching windows"),
             column("request_share", D, "of the segment's requests there, 0..1"),
-            column("contribution", D, "part of the test statistic, signed"),
-            column("share", D, "contribution over its sum; shares sum to 1 per segment and output"),
-            column("statistic", D, "what the contributions sum to"),
+            column("contribution", D, "part of the test statistic (size: of the sum), signed"),
+            column("share", D, "contribution over its sum; sums to 1 per segment, output, test"),
+            column("statistic", D, "test statistic that contributions sum to; NULL for sizes"),
+            column("size_metric", S, "the metric that size_contribution is a part of"),
+            column("size_contribution", D, "part of that metric over the breaching windows"),
+            column("size_share", D, "size_contribution over its sum"),
             column("rank", N, "1 = drives the drift most"),
         ]
     ),
-    key=("run_id", "segment_id", "output", "request_type"),
+    key=("run_id", "segment_id", "output", "test", "request_type"),
     slice_by=("run_id",),
 )
 
@@ -612,6 +694,8 @@ ALL = (
     DRIFT_BINS,
     DRIFT_COUNTS,
     DRIFT_SCORES,
+    DRIFT_ONSETS,
+    DRIFT_METRICS,
     ALERTS,
     DRIFT_CONTRIBUTIONS,
     SYNTHESIZERS,

@@ -1,0 +1,108 @@
+"""Where each sum lies in a row of counts: the one place that knows."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+SUMS = (
+    "n", "production", "experimental", "production_sq", "experimental_sq", "distance", "absolute",
+    "flips",
+)  # fmt: skip
+"""Per request: 1, x, y, x^2, y^2, a distance, |y - x|, and whether bins (or x, y) differ."""
+
+N_SUMS = len(SUMS)
+
+
+@dataclass(frozen=True)
+class Output:
+    """One thing both models say of a request; `n_bins` 0: it has no bins, only numbers."""
+
+    name: str
+    n_bins: int = 0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Named slices of two kinds of rows of doubles, for outputs in order.
+
+    A cell row (segment x window) has everything, `users` being those with the output, those with
+    a difference of bins and those with a difference of numbers; a type row (segment x window
+    x request type) has marginals and sums. Both begin with the number of requests.
+    """
+
+    outputs: tuple[Output, ...]
+
+    @cached_property
+    def cell(self) -> dict[tuple[str, str], slice]:
+        """(output, part) -> where it lies in a cell row."""
+        parts: list[tuple[str, str, int]] = []
+        for output in self.outputs:
+            k = output.n_bins
+            parts += [
+                (output.name, "missing", 2),
+                (output.name, "users", 3),
+                (output.name, "sums", N_SUMS),
+                (output.name, "user_sums", triangle(N_SUMS)),
+                (output.name, "joint", k * k),
+                (output.name, "user_bins", triangle(2 * k)),
+                (output.name, "movers", k),
+            ]
+        return _placed(parts)
+
+    @cached_property
+    def type(self) -> dict[tuple[str, str], slice]:
+        """(output, part) -> where it lies in a type row."""
+        parts: list[tuple[str, str, int]] = []
+        for output in self.outputs:
+            parts += [
+                (output.name, "missing", 2),
+                (output.name, "sums", N_SUMS),
+                (output.name, "bins", 2 * output.n_bins),
+            ]
+        return _placed(parts)
+
+    @property
+    def cell_width(self) -> int:
+        """Doubles in a cell row."""
+        return _width(self.cell)
+
+    @property
+    def type_width(self) -> int:
+        """Doubles in a type row."""
+        return _width(self.type)
+
+
+N_REQUESTS, _HEAD = 0, 1
+
+
+def _placed(parts: list[tuple[str, str, int]]) -> dict[tuple[str, str], slice]:
+    places, at = {}, _HEAD
+    for output, part, width in parts:
+        places[output, part] = slice(at, at + width)
+        at += width
+    return places
+
+
+def _width(places: dict[tuple[str, str], slice]) -> int:
+    return max((place.stop for place in places.values()), default=_HEAD)
+
+
+def triangle(n: int) -> int:
+    """Return how many entries the upper triangle of a symmetric (n, n) matrix has."""
+    return n * (n + 1) // 2
+
+
+def pack(matrices: np.ndarray) -> np.ndarray:
+    """Return the upper triangles of symmetric matrices, (..., n, n) -> (..., n (n + 1) / 2)."""
+    rows, columns = np.triu_indices(matrices.shape[-1])
+    return np.asarray(matrices[..., rows, columns])
+
+
+def unpack(packed: np.ndarray, n: int) -> np.ndarray:
+    """Return the symmetric matrices that `pack` was given, (..., n (n + 1) / 2) -> (..., n, n)."""
+    rows, columns = np.triu_indices(n)
+    matrices = np.zeros((*packed.shape[:-1], n, n))
+    matrices[..., rows, columns] = packed
+    matrices[..., columns, rows] = packed
+    return matrices

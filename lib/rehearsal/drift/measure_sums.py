@@ -1,0 +1,130 @@
+"""Measures that are ratios of sums: how far apart the two models are, and what it moves."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.stats import norm
+
+from rehearsal.drift.cells import Stack
+from rehearsal.drift.layout import N_SUMS, SUMS
+from rehearsal.drift.measured import MEAN, SIZE, Measured, measured, noise_quantile
+from rehearsal.settings import Thresholds
+from rehearsal.stats.divergence import Size
+from rehearsal.stats.paired import clustered_wald
+from rehearsal.stats.power import noncentrality
+from rehearsal.stats.ratio import Estimate, delta, ratio
+
+
+def _weights(**named: float) -> np.ndarray:
+    weights = np.zeros(N_SUMS)
+    for name, weight in named.items():
+        weights[SUMS.index(name)] = weight
+    return weights
+
+
+_N, _CHANGE = _weights(n=1), _weights(experimental=1, production=-1)
+
+
+def size_measures(stack: Stack) -> Iterator[Measured]:
+    """Return how far apart the models are on the same request: flips, mean KL, errors.
+
+    They are 0 only where the models agree on every request, so that noise alone makes them
+    positive; they are tested against their threshold.
+    """
+    wanted = {
+        "value": {"flip_rate": "flips", "mse": "distance", "mae": "absolute"},
+        "class": {"flip_rate": "flips", "mean_kl_nats": "distance"},
+    }.get(stack.output, {})
+    users, products = stack.sizes["n_users"], stack.products
+    for metric, name in wanted.items():
+        weights = (_weights(**{name: 1}), _N)
+        found = ratio(stack.sum(name), stack.sum("n"), weights, products, users)
+        yield _as_size(stack.output, metric, found)
+    if "mse" in wanted:
+        yield _as_size(stack.output, "relative_mse", _relative_mse(stack))
+
+
+def _as_size(output: str, metric: str, found: Estimate) -> Measured:
+    size = Size(found.value, found.value, np.maximum(found.low, 0.0), found.high)
+    return measured(output, metric, SIZE, size, {"error": found.error})
+
+
+def _relative_mse(stack: Stack) -> Estimate:
+    """Mean squared difference over the variance of production's values."""
+    n, total, squares = (stack.sum(name) for name in ("n", "production", "production_sq"))
+    mean, mse = total / n, stack.sum("distance") / n
+    variance = squares / n - mean**2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = np.where(variance > 0, mse / variance, np.nan)
+        # d(variance) = (squares' - 2 mean total' - (squares/n - 2 mean^2) n') / n.
+        spread = (
+            np.outer(np.ones(len(n)), _weights(production_sq=1))
+            - 2 * mean[:, None] * _weights(production=1)
+            - (squares / n - 2 * mean**2)[:, None] * _N
+        )
+        error = _weights(distance=1) - mse[:, None] * _N
+        gradient = (error - value[:, None] * spread) / (n * variance)[:, None]
+    return delta(value, np.nan_to_num(gradient), stack.products, stack.sizes["n_users"])
+
+
+def change_measures(
+    stack: Stack, thresholds: Thresholds, level: np.ndarray, *, relative: bool
+) -> Iterator[Measured]:
+    """Return the change of an output's mean, experimental - production, and relative to it.
+
+    Both are tested by the user-clustered paired test in one dimension.
+
+    Args:
+        stack: counts of the output.
+        thresholds: those that ask for the noise of a metric.
+        level: at which each cell is tested, for what it could have seen.
+        relative: whether a relative change makes sense, as of a KPI.
+    """
+    users, n, base = stack.sizes["n_users"], stack.sum("n"), stack.sum("production")
+    change = stack.sum("experimental") - base
+    tested = _tested(stack)
+    needed = noncentrality(level, tested["df"], tested.pop("units"))
+    plain = ratio(change, n, (_CHANGE, _N), stack.products, users)
+    yield _as_change(stack.output, "mean_change", plain, tested, needed, thresholds)
+    if relative:
+        sign = np.sign(base)[:, None]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            value = np.where(base != 0, change / np.abs(base), np.nan)
+            gradient = (_CHANGE - (value[:, None] * sign) * _weights(production=1)) / (
+                np.abs(base)[:, None]
+            )
+        found = delta(value, np.nan_to_num(gradient), stack.products, users)
+        yield _as_change(stack.output, "kpi_relative_change", found, tested, needed, thresholds)
+
+
+def change_parts(stack: Stack, cell: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return d, the summed difference of a mean, (1,), and its squares over users, (1, 1)."""
+    change = float(_CHANGE @ stack.sums[cell])
+    spread = float(_CHANGE @ stack.products[cell] @ _CHANGE)
+    return np.array([change]), np.array([[spread]])
+
+
+def _tested(stack: Stack) -> dict[str, np.ndarray]:
+    users, movers = stack.sizes["n_users"], stack.sizes["n_shifted"]
+    walds = [
+        clustered_wald(*change_parts(stack, cell), int(users[cell]), int(movers[cell]))
+        for cell in range(len(stack.sums))
+    ]
+    names = ("statistic", "df", "units", "p_value")
+    return {name: np.array([getattr(wald, name) for wald in walds], float) for name in names}
+
+
+def _as_change(
+    output: str,
+    metric: str,
+    found: Estimate,
+    tested: dict[str, np.ndarray],
+    needed: np.ndarray,
+    thresholds: Thresholds,
+) -> Measured:
+    parts = tested | {"detectable": np.sqrt(needed) * found.error}
+    quantile = noise_quantile(thresholds, metric)
+    if quantile is not None:
+        parts["noise"] = float(norm.ppf((1 + quantile) / 2)) * found.error
+    size = Size(found.value, found.value, found.low, found.high)
+    return measured(output, metric, MEAN, size, parts)

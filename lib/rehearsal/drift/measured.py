@@ -1,0 +1,57 @@
+"""One metric of one output over a stack of cells, before it is held against a threshold."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rehearsal.settings import NoiseFloor, Thresholds
+from rehearsal.stats.divergence import Size
+
+DISTRIBUTION, MEAN, SIZE = "distribution", "mean", "size"
+"""What is tested: equal distributions, equal means, or a size above its threshold."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Arrays over cells, (C,) each; NaN where it cannot be told.
+
+    `test` is what it is judged by; metrics of an output with the same test share a p-value, but
+    sizes, whose null is their own threshold and whose p-value `verdict` gives from `error`.
+    `noise` is the quantile of the corrected score when outputs are swapped at random by user.
+    """
+
+    output: str
+    metric: str
+    test: str
+    raw: np.ndarray
+    corrected: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    error: np.ndarray
+    detectable: np.ndarray
+    noise: np.ndarray
+    statistic: np.ndarray
+    df: np.ndarray
+    p_value: np.ndarray
+
+
+def measured(
+    output: str, metric: str, test: str, size: Size, parts: Mapping[str, np.ndarray]
+) -> Measured:
+    """Return a metric from its size and whatever else is known; the rest is NaN."""
+    unknown = np.full(len(size.raw), np.nan)
+    names = ("error", "detectable", "noise", "statistic", "df", "p_value")
+    rest = {name: parts.get(name, unknown) for name in names}
+    return Measured(output, metric, test, size.raw, size.corrected, size.low, size.high, **rest)
+
+
+def renamed(found: Measured, output: str) -> Measured:
+    """Return the same under another output's name."""
+    return replace(found, output=output)
+
+
+def noise_quantile(thresholds: Thresholds, metric: str) -> float | None:
+    """Return the quantile of swapped noise that the metric's threshold asks for, if it does."""
+    held = getattr(thresholds, metric)
+    return held.noise if isinstance(held, NoiseFloor) and held.run is None else None

@@ -1,0 +1,130 @@
+"""One run's replays to its tables of counts and scores."""
+
+from datetime import datetime, timedelta
+
+import pandas as pd
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from rehearsal.drift.alerts import alerts
+from rehearsal.drift.attribute import contributions
+from rehearsal.drift.bins import Bins, check_classes, pin_bins
+from rehearsal.drift.cells import build_cells
+from rehearsal.drift.counts import drift_counts
+from rehearsal.drift.monitor_table import drift_metrics
+from rehearsal.drift.score import score_counts
+from rehearsal.drift.stored import bins_rows, read_bins, segment_names
+from rehearsal.drift.threshold import noise_run_names
+from rehearsal.errors import ContractError
+from rehearsal.runtime import Job
+from rehearsal.settings import Replay, Window
+from rehearsal.tables.frames import to_spark
+from rehearsal.tables.schemas import (
+    ALERTS,
+    DRIFT_BINS,
+    DRIFT_CONTRIBUTIONS,
+    DRIFT_COUNTS,
+    DRIFT_METRICS,
+    DRIFT_ONSETS,
+    DRIFT_SCORES,
+    REPLAYS,
+    SEGMENT_PROFILES,
+)
+
+
+def count_run(job: Job) -> Bins:
+    """Replace the run's rows of `drift_counts`, and return the bins they were made with."""
+    store, drift = job.store, job.settings.drift
+    replays = store.read(REPLAYS, run_id=job.run_id, origin="logged")
+    if drift.bins_version is None:
+        bins = pin_bins(replays, drift, job.settings.seed)
+        store.replace(DRIFT_BINS, bins_rows(job.spark, bins), bins_version=bins.version)
+    else:
+        bins = read_bins(store.read(DRIFT_BINS, bins_version=drift.bins_version))
+        check_classes(replays, bins)
+    graded = job.settings.requests.columns.outcome is not None
+    rows = drift_counts(
+        replays, job.segments(), bins, drift.window, list(job.settings.kpis), graded=graded
+    )
+    store.replace(DRIFT_COUNTS, rows.withColumns(_versions(job, bins)), run_id=job.run_id)
+    return bins
+
+
+def score_run(job: Job, bins: Bins) -> pd.DataFrame:
+    """Replace everything that derives from the run's counts; return its rows of `alerts`."""
+    store, held = job.store, job.segmentation
+    # Bounded by segments x windows x outputs x bins^2.
+    counts = store.read(DRIFT_COUNTS, run_id=job.run_id).where("request_type IS NULL").toPandas()
+    names = segment_names(store.read(SEGMENT_PROFILES, run_id=held.run_id))
+    found = score_counts(
+        counts,
+        bins,
+        job.settings.drift,
+        list(names),
+        n_windows=windows_between(job.settings.replay, job.settings.drift.window),
+        noise_runs=_noise_runs(job),
+    )
+    version = {"segmentation_version": F.lit(held.version)}
+    scores = to_spark(job.spark, found.scores, DRIFT_SCORES).withColumns(_versions(job, bins))
+    store.replace(DRIFT_SCORES, scores, run_id=job.run_id)
+    since = to_spark(job.spark, found.onsets, DRIFT_ONSETS).withColumns(version)
+    store.replace(DRIFT_ONSETS, since, run_id=job.run_id)
+    metrics = drift_metrics(store.read(DRIFT_SCORES, run_id=job.run_id))
+    store.replace(DRIFT_METRICS, metrics, run_id=job.run_id)
+    breaches = alerts(found.scores, names)
+    alerted = to_spark(job.spark, breaches, ALERTS).withColumns(version)
+    store.replace(ALERTS, alerted, run_id=job.run_id)
+    return breaches
+
+
+def attribute_run(job: Job) -> pd.DataFrame:
+    """Replace the run's rows of `drift_contributions`, and return them."""
+    store = job.store
+    # Bounded by segments x windows x metrics, and by breaching segments x windows x types.
+    scores = store.read(DRIFT_SCORES, run_id=job.run_id).toPandas()
+    counts = store.read(DRIFT_COUNTS, run_id=job.run_id)
+    bins = read_bins(store.read(DRIFT_BINS, bins_version=str(scores["bins_version"].iloc[0])))
+    breaching = sorted(scores.loc[scores["status"] == "red", "segment_id"].dropna().unique())
+    of_breaching = counts.where(F.col("segment_id").isin(breaching))
+    typed = of_breaching.where("request_type IS NOT NULL").toPandas()
+    cells = build_cells(of_breaching.where("request_type IS NULL").toPandas(), bins, breaching)
+    parts = contributions(scores, typed, cells)
+    rows = to_spark(job.spark, parts, DRIFT_CONTRIBUTIONS).withColumn(
+        "segmentation_version", F.lit(job.segmentation.version)
+    )
+    store.replace(DRIFT_CONTRIBUTIONS, rows, run_id=job.run_id)
+    return parts
+
+
+def windows_between(span: Replay, window: Window) -> int:
+    """Return how many windows the replay touches, so that alpha is spent over them all."""
+    first, last = span.start, span.end - timedelta(microseconds=1)
+    if window == "month":
+        return (last.year - first.year) * 12 + last.month - first.month + 1
+    days = {"day": 1, "week": 7}[window]
+    return (_days(last) + 3) // days - (_days(first) + 3) // days + 1
+
+
+def _days(instant: datetime) -> int:
+    return int(instant.timestamp() // 86_400)
+
+
+def _versions(job: Job, bins: Bins) -> dict[str, Column]:
+    return {
+        "segmentation_version": F.lit(job.segmentation.version),
+        "bins_version": F.lit(bins.version),
+    }
+
+
+def _noise_runs(job: Job) -> dict[str, pd.DataFrame]:
+    """Read the runs of production against itself that thresholds are taken from."""
+    found = {}
+    for run_id in noise_run_names(job.settings.drift.thresholds):
+        rows = job.store.read(DRIFT_SCORES, run_id=run_id).toPandas()
+        if rows.empty:
+            raise ContractError(
+                f"drift.thresholds names run {run_id}, but drift_scores has no rows of it; "
+                "rehearse production against itself under that run id first"
+            )
+        found[run_id] = rows
+    return found

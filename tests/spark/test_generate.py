@@ -124,15 +124,17 @@ def write_inputs(job: Job, *, drifting: bool = True) -> None:
     restore(job.store, "main", [])
     record(job.store, "main", job.run_id, START, job.spark.createDataFrame(held, names))
     rows = [
-        (job.run_id, segment, "value", kind, n, share, share * 9.0, share, 9.0, rank)
+        (job.run_id, segment, "value", "distribution", kind, n, share, share * 9.0, share, 9.0,
+         "kl_nats", share, share, rank)
         for segment in (("s/0", "s/1", "tiny") if drifting else ())
         for kind, n, share, rank in [("buy", 300, 0.9, 1), ("browse", 200, 0.3, 2),
                                      ("search", 100, -0.2, 3)]
     ]  # fmt: skip
     schema = (
-        "segmentation_version string, segment_id string, output string, request_type string, "
-        "n_requests bigint, request_share double, contribution double, share double, "
-        "statistic double, rank int"
+        "segmentation_version string, segment_id string, output string, test string, "
+        "request_type string, n_requests bigint, request_share double, contribution double, "
+        "share double, statistic double, size_metric string, size_contribution double, "
+        "size_share double, rank int"
     )
     frame = job.spark.createDataFrame(rows, schema)
     job.store.replace(DRIFT_CONTRIBUTIONS, frame, run_id=job.run_id)

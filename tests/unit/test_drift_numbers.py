@@ -1,146 +1,300 @@
-"""From counts to scores and shares, on counts small enough to check by hand."""
+"""From counts to scores, verdicts, onsets and shares, on requests small enough to follow."""
 
 from datetime import datetime
-from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from counted import counted, typed, whole
 
 from rehearsal.drift.alerts import alerts
-from rehearsal.drift.attribute import contributions
+from rehearsal.drift.attribute import contributions, kl_weights
 from rehearsal.drift.bins import Bins
 from rehearsal.drift.cells import build_cells
-from rehearsal.drift.score import score_cells
-from rehearsal.settings import Drift
-from rehearsal.stats.divergence import divergence
-from rehearsal.stats.paired import stuart_maxwell
+from rehearsal.drift.run import windows_between
+from rehearsal.drift.score import Scored, score_counts
+from rehearsal.drift.verdict import with_verdicts
+from rehearsal.settings import METRICS, Drift, Replay, Thresholds
+from rehearsal.stats.divergence import divergence, shares
 
-BINS = Bins((), ("no", "yes"))
-START, END = datetime(2026, 3, 2), datetime(2026, 3, 9)
-SETTINGS = Drift.model_validate({"min_requests": 10, "min_users": 2, "thresholds": {"psi": 0.05}})
-# Per segment and request type: the joint counts of production by experimental.
-TABLES = {
-    ("s1", "search"): np.array([[40, 30], [0, 30]]),
-    ("s1", "browse"): np.array([[50, 2], [3, 45]]),
-    ("s2", "search"): np.array([[50, 3], [4, 43]]),
-    ("s3", "search"): np.array([[1, 1], [0, 1]]),
-}
+BINS = Bins((0.25, 0.5, 0.75), ("no", "yes"))
+SEGMENTS = ["s1", "s2", "s3", "s4"]
+N_DAYS, STARTS = 6, 2
 
 
-def count_rows() -> pd.DataFrame:
-    """The rows of `drift_counts` that TABLES amount to."""
-    rows: list[dict[str, object]] = []
-    for (segment, kind), table in TABLES.items():
-        base = {"segment_id": segment, "window_start": START, "window_end": END}
-        rows.append(base | {"kind": "size", "output": "all", "n_requests": table.sum(),
-                            "n_users": table.sum() // 3})  # fmt: skip
-        typed = base | {"output": "class", "request_type": kind}
-        for p, e in product(range(2), repeat=2):
-            joint = {"kind": "joint", "bin_production": p, "bin_experimental": e}
-            rows.append(base | {"output": "class", "n_requests": table[p, e]} | joint)
-        for b in range(2):
-            production, experimental = table[b].sum(), table[:, b].sum()
-            marginal = typed | {"kind": "marginal"}
-            rows.append(marginal | {"bin_production": b, "n_requests": production})
-            rows.append(marginal | {"bin_experimental": b, "n_requests": experimental})
-        moved, agreed = table[0, 1] + table[1, 0], table[1, 1]
-        rows.append(
-            typed | {
-                "kind": "moments", "output": "rate", "n_requests": table.sum(),
-                "sum_production": table[1].sum(), "sum_experimental": agreed + table[0, 1],
-                "sum_production_sq": table[1].sum(), "sum_difference_sq": moved,
-                "sum_difference_4": moved,
-            }
-        )  # fmt: skip
-    return pd.DataFrame(rows)
+def drift(**changes: Any) -> Drift:
+    given = {"window": "day", "min_requests": 50, "min_users": 10} | changes
+    return Drift.model_validate(given)
 
 
 @pytest.fixture(scope="module")
-def scores() -> pd.DataFrame:
-    cells = build_cells(count_rows(), BINS, ["s1", "s2", "s3", "s4"])
-    return score_cells(cells, SETTINGS, BINS)
+def counts() -> pd.DataFrame:
+    """Six days; s1 says yes more often to searches from the third day on; s3 is tiny."""
+    rng = np.random.default_rng(11)
+    frames = []
+    for segment, n in (("s1", 300), ("s2", 300), ("s3", 20)):
+        for day in range(N_DAYS):
+            frames.append(pd.DataFrame({"segment_id": segment, "window": day,
+                                        "user": rng.integers(0, n // 2, n) + 1000 * ord(segment[1])}))  # fmt: skip
+    requests = pd.concat(frames, ignore_index=True)
+    n = len(requests)
+    requests["request_type"] = rng.choice(["search", "browse", "pay"], n, p=[0.4, 0.4, 0.2])
+    production, experimental = rng.random(n), rng.random(n)
+    hit = (
+        (requests["segment_id"] == "s1")
+        & (requests["window"] >= STARTS)
+        & (requests["request_type"] == "search")
+    ).to_numpy()
+    experimental = np.where(hit, experimental**0.25, experimental)
+    vectors = [np.stack([1 - v, v], axis=1) for v in (production, experimental)]
+    answers = {
+        "production value": production, "experimental value": experimental,
+        "production class": vectors[0], "experimental class": vectors[1],
+        "production rate": (production > 0.5) * 1.0, "experimental rate": (experimental > 0.5) * 1.0,
+    }  # fmt: skip
+    return counted(requests, BINS, answers, ["rate"])
 
 
-def one(scores: pd.DataFrame, segment: str | None, metric: str) -> pd.Series:
+@pytest.fixture(scope="module")
+def scored(counts: pd.DataFrame) -> Scored:
+    return score_counts(whole(counts), BINS, drift(), SEGMENTS)
+
+
+def rows_of(scores: pd.DataFrame, segment: str | None, metric: str, output: str) -> pd.DataFrame:
     ids = scores["segment_id"]
-    found = scores[
-        (ids.isna() if segment is None else ids == segment) & (scores["metric"] == metric)
-    ]
-    assert len(found) == 1
-    return found.iloc[0]
+    here = ids.isna() if segment is None else ids == segment
+    return scores[here & (scores["metric"] == metric) & (scores["output"] == output)]
 
 
-def test_a_segments_score_and_test_come_from_its_joint_counts(scores: pd.DataFrame) -> None:
-    joint = (TABLES["s1", "search"] + TABLES["s1", "browse"]).astype(float)
-    found = one(scores, "s1", "kl_nats")
-    assert found["score"] == pytest.approx(divergence("kl_nats", joint).raw)
-    assert found["test_statistic"] == pytest.approx(stuart_maxwell(joint).statistic)
-    assert found["n_requests"] == 200
+def test_every_metric_of_every_output_has_a_row_per_segment_and_window(scored: Scored) -> None:
+    scores = scored.scores
+    assert set(scores["metric"]) == set(METRICS)
+    sizes = scores.groupby(["output", "metric"]).size()
+    assert (sizes == (len(SEGMENTS) + 1) * N_DAYS).all()
+    assert set(scores["output"]) == {"value", "class", "expected_accuracy", "rate"}
 
 
-def test_all_users_are_the_sum_of_the_segments(scores: pd.DataFrame) -> None:
-    joint = sum(table.astype(float) for table in TABLES.values())
-    found = one(scores, None, "kl_nats")
-    assert found["score"] == pytest.approx(divergence("kl_nats", np.asarray(joint)).raw)
-    assert found["n_requests"] == 303
+def test_a_segments_score_comes_from_its_counts(counts: pd.DataFrame, scored: Scored) -> None:
+    cells = build_cells(whole(counts), BINS, SEGMENTS)
+    stack = cells.stacks["class"]
+    found = divergence("kl_nats", shares(stack.joint, stack.user_bins, stack.sizes["n_users"]))
+    at = cells.grid.segments.index("s1") * N_DAYS + 3
+    row = rows_of(scored.scores, "s1", "kl_nats", "class").iloc[3]
+    assert row["score"] == found.raw[at]
+    assert (row["ci_low"], row["ci_high"]) == (found.low[at], found.high[at])
+    assert row["n_requests"] == 300
 
 
-def test_only_the_drifting_segment_breaches(scores: pd.DataFrame) -> None:
-    assert one(scores, "s1", "psi")["status"] == "red"
-    assert one(scores, "s2", "psi")["status"] == "green"
+def test_all_users_are_the_sum_of_the_segments(counts: pd.DataFrame) -> None:
+    cells = build_cells(whole(counts), BINS, SEGMENTS)
+    stack = cells.stacks["value"]
+    parts = stack.joint.reshape(len(SEGMENTS) + 1, N_DAYS, 4, 4)
+    assert (parts[0] == parts[1:].sum(axis=0)).all()
+    assert stack.sizes["n_users"][0] == stack.sizes["n_users"][N_DAYS::N_DAYS].sum()
+
+
+def test_only_the_drifting_segment_breaches_and_only_since_it_drifts(scored: Scored) -> None:
+    red = scored.scores[scored.scores["status"] == "red"]
+    assert set(red["segment_id"].dropna()) == {"s1"}
+    assert red.loc[red["segment_id"] == "s1", "window"].min() == STARTS
+
+
+def test_the_onset_is_the_window_in_which_the_drift_began(scored: Scored) -> None:
+    found = scored.onsets[scored.onsets["segment_id"] == "s1"]
+    assert set(found["output"]) >= {"value", "class"}
+    assert set(found["window_start"]) == {pd.Timestamp("2026-03-04")}
+    assert (found["earliest_window_start"] <= found["window_start"]).all()
+    assert (found["window_start"] <= found["latest_window_start"]).all()
+    assert set(found["last_window_start"]) == {pd.Timestamp("2026-03-07")}
 
 
 @pytest.mark.parametrize("segment", ["s3", "s4"])
-def test_too_little_data_is_null_and_never_zero(scores: pd.DataFrame, segment: str) -> None:
-    found = one(scores, segment, "kl_nats")
-    assert found["status"] == "insufficient_data"
-    assert np.isnan(found["score"])
-    assert np.isnan(found["p_value"])
-    assert "needs 10 of 2" in found["reason"]
+def test_too_little_data_is_unknown_and_never_zero(scored: Scored, segment: str) -> None:
+    found = rows_of(scored.scores, segment, "kl_nats", "class")
+    assert (found["status"] == "insufficient_data").all()
+    assert found[["score", "p_value", "q_value", "detectable"]].isna().all(axis=None)
+    assert found["reason"].str.contains("needs 50 of 10").all()
 
 
-def test_a_kpi_change_is_relative_to_production_with_a_paired_test(scores: pd.DataFrame) -> None:
-    found = one(scores, "s1", "kpi_relative_change")
-    before, after = 30 + 48, 60 + 47
+def test_beside_every_green_stands_what_would_have_shown(scored: Scored) -> None:
+    found = rows_of(scored.scores, "s2", "kl_nats", "class")
+    assert (found["status"] == "green").all()
+    assert (found["detectable"] > found["score_bias_corrected"]).all()
+    assert found["reason"].str.contains("or more would have shown").all()
+
+
+def test_metrics_of_one_test_share_its_p_and_q_value(scored: Scored) -> None:
+    own = scored.scores[(scored.scores["output"] == "value") & (scored.scores["window"] == 3)
+                        & (scored.scores["test"] == "distribution")]  # fmt: skip
+    assert (own.groupby("segment_id", dropna=False)["p_value"].nunique(dropna=False) == 1).all()
+    assert (own.groupby("segment_id", dropna=False)["q_value"].nunique(dropna=False) == 1).all()
+
+
+def test_q_values_hold_the_share_of_alpha_of_their_window(counts: pd.DataFrame) -> None:
+    few = score_counts(whole(counts), BINS, drift(), SEGMENTS).scores
+    many = score_counts(whole(counts), BINS, drift(), SEGMENTS, n_windows=60).scores
+    below = many["q_value"] < 1
+    assert below.sum() > 10
+    ratio = many.loc[below, "q_value"] / few.loc[below, "q_value"]
+    # Exactly so for segments; within one, tests also pay for fewer segments being selected.
+    assert ratio.min() == pytest.approx(60 / N_DAYS)
+
+
+def test_a_kpi_change_is_relative_to_production(counts: pd.DataFrame, scored: Scored) -> None:
+    found = rows_of(scored.scores, "s1", "kpi_relative_change", "rate").iloc[4]
+    cell = whole(counts)
+    cell = cell[(cell["segment_id"] == "s1") & (cell["output"] == "rate")
+                & (cell["window_start"] == found["window_start"])].iloc[0]  # fmt: skip
+    before, after = cell["sum_production"], cell["sum_experimental"]
     assert found["score"] == pytest.approx((after - before) / before)
     assert found["ci_low"] < found["score"] < found["ci_high"]
-    assert found["p_value"] < 1e-4
 
 
-def test_over_the_threshold_without_significance_is_yellow() -> None:
-    few = count_rows()
-    few = few[few["segment_id"] == "s3"]
-    settings = SETTINGS.model_copy(update={"min_requests": 2, "min_users": 1})
-    scored = score_cells(build_cells(few, BINS, ["s3"]), settings, BINS)
-    found = one(scored, "s3", "kpi_relative_change")
-    assert (found["status"], found["score"]) == ("yellow", 1.0)
+def test_sizes_are_tested_against_their_threshold(counts: pd.DataFrame) -> None:
+    settings = drift(thresholds={"flip_rate": 0.2, "mse": 0.9})
+    found = score_counts(whole(counts), BINS, settings, SEGMENTS).scores
+    flips, errors = (rows_of(found, "s2", metric, "value") for metric in ("flip_rate", "mse"))
+    assert (flips["score"] > 0.6).all()
+    assert (flips["status"] == "red").all()
+    assert (errors["status"] == "green").all()
+    assert (errors["p_value"] > 0.99).all()
 
 
-def test_contributions_sum_to_the_statistic_and_shares_to_one(scores: pd.DataFrame) -> None:
-    parts = contributions(scores, count_rows(), BINS)
-    of_class = parts[parts["output"] == "class"]
-    assert of_class["segment_id"].unique().tolist() == ["s1"]
-    joint = (TABLES["s1", "search"] + TABLES["s1", "browse"]).astype(float)
-    assert of_class["contribution"].sum() == pytest.approx(stuart_maxwell(joint).statistic)
-    assert of_class["share"].sum() == pytest.approx(1)
-    top = of_class[of_class["rank"] == 1].iloc[0]
-    assert (top["request_type"], top["n_requests"]) == ("search", 100)
-    # browse moves the other way: 30 of 29 net movers come from search, by hand.
-    assert top["share"] == pytest.approx(30 / 29)
+def test_over_the_threshold_without_significance_is_yellow(counts: pd.DataFrame) -> None:
+    settings = drift(thresholds={"kl_nats": 1e-9, "kpi_relative_change": 1e-9})
+    found = score_counts(whole(counts), BINS, settings, ["s2"]).scores
+    own = rows_of(found, "s2", "kpi_relative_change", "rate")
+    assert (own["status"] == "yellow").any()
+    assert own.loc[own["status"] == "yellow", "reason"].str.contains("not significant").all()
 
 
-def test_no_breach_leaves_nothing_to_attribute(scores: pd.DataFrame) -> None:
-    calm = scores.assign(status="green")
-    parts = contributions(calm, count_rows(), BINS)
+def test_a_breach_that_must_persist_waits_for_the_next_window(counts: pd.DataFrame) -> None:
+    settings = drift(persistence={"breaching": 2, "of": 3})
+    found = score_counts(whole(counts), BINS, settings, SEGMENTS).scores
+    own = rows_of(found, "s1", "kl_nats", "class").reset_index(drop=True)
+    assert own["status"].tolist() == ["green", "green", "yellow", "red", "red", "red"]
+    assert "in 1 of the last 3 windows; a breach needs 2" in own["reason"][STARTS]
+
+
+def test_thresholds_from_the_past_need_three_windows(counts: pd.DataFrame) -> None:
+    settings = drift(thresholds={"kl_nats": {"sigmas": 3, "windows": 4}})
+    found = score_counts(whole(counts), BINS, settings, SEGMENTS).scores
+    own = rows_of(found, "s2", "kl_nats", "class").reset_index(drop=True)
+    scores = own["score_bias_corrected"]
+    assert own["threshold"][:3].isna().all()
+    assert own["reason"][0] == "too few windows before to have a threshold from"
+    assert own["threshold"][3] == pytest.approx(scores[:3].mean() + 3 * scores[:3].std())
+    assert set(own["threshold_origin"]) == {"mean + 3 sd of the last 4 windows"}
+
+
+def test_thresholds_from_swapped_outputs_are_each_segments_own_noise(counts: pd.DataFrame) -> None:
+    settings = drift(thresholds={"kl_nats": {"noise": 0.99}, "tv_distance": {"noise": 0.99}})
+    found = score_counts(whole(counts), BINS, settings, SEGMENTS).scores
+    for metric in ("kl_nats", "tv_distance"):
+        calm, every = (rows_of(found, name, metric, "class") for name in ("s2", None))
+        assert (calm["threshold"] > 0).all()
+        assert (every["threshold"] < calm["threshold"].to_numpy()).all()  # more data, less noise
+        over = calm["score_bias_corrected"] >= calm["threshold"]
+        assert over.sum() <= 1
+
+
+def test_thresholds_from_a_run_of_production_against_itself(
+    counts: pd.DataFrame, scored: Scored
+) -> None:
+    settings = drift(thresholds={"kl_nats": {"noise": 0.75, "run": "aa"}})
+    noise = {"aa": scored.scores.assign(score_bias_corrected=np.arange(len(scored.scores)))}
+    found = score_counts(whole(counts), BINS, settings, SEGMENTS, noise_runs=noise).scores
+    own = rows_of(found, "s2", "kl_nats", "class")
+    of_run = rows_of(noise["aa"], "s2", "kl_nats", "class")["score_bias_corrected"]
+    assert set(own["threshold"]) == {of_run.quantile(0.75)}
+    assert set(own["threshold_origin"]) == {"0.75 quantile of run aa"}
+
+
+def test_swapping_says_nothing_of_sizes() -> None:
+    with pytest.raises(ValueError, match="mse is not 0 without drift"):
+        Thresholds.model_validate({"mse": {"noise": 0.99}})
+
+
+def test_contributions_sum_to_the_statistic_and_to_the_size(
+    counts: pd.DataFrame, scored: Scored
+) -> None:
+    cells = build_cells(whole(counts), BINS, SEGMENTS)
+    parts = contributions(scored.scores, typed(counts), cells)
+    assert set(parts["segment_id"]) == {"s1"}
+    for _, own in parts[parts["test"] != "size"].groupby(["output", "test"]):
+        assert own["contribution"].sum() == pytest.approx(own["statistic"].iloc[0])
+        assert own["share"].sum() == pytest.approx(1)
+        assert own["size_share"].sum() == pytest.approx(1)
+        assert own.loc[own["rank"] == 1, "request_type"].tolist() == ["search"]
+    top = parts[(parts["output"] == "class") & (parts["rank"] == 1)].iloc[0]
+    assert top["share"] > 0.8
+
+
+def test_parts_of_kl_sum_to_kl() -> None:
+    joint = np.array([[30.0, 5, 1], [12, 40, 3], [2, 9, 20]])
+    n, k = joint.sum(), 3
+    p, q = ((joint.sum(axis=a) + 0.5) / (n + k / 2) for a in (1, 0))
+    moved = joint.sum(axis=0) - joint.sum(axis=1)
+    assert moved @ kl_weights(joint) == pytest.approx((p * np.log(p / q)).sum())
+
+
+def test_no_breach_leaves_nothing_to_attribute(counts: pd.DataFrame, scored: Scored) -> None:
+    calm = scored.scores.assign(status="green")
+    parts = contributions(calm, typed(counts), build_cells(whole(counts), BINS, SEGMENTS))
     assert parts.empty
     assert "share" in parts.columns
     assert alerts(calm, {}).empty
 
 
-def test_an_alert_says_who_what_and_how_sure(scores: pd.DataFrame) -> None:
-    found = alerts(scores, {"s1": "night owls"})
-    message = found[(found["segment_id"] == "s1") & (found["metric"] == "psi")]["message"].iloc[0]
-    assert message.startswith("segment s1 (night owls): psi of class is 0.0")
-    assert "in the week from 2026-03-02, over 0.05 (q " in message
-    assert set(found["segment_name"]) <= {"night owls", "all users"}
+def test_an_alert_says_who_what_and_how_sure(scored: Scored) -> None:
+    found = alerts(scored.scores, {"s1": "night owls"})
+    own = found[(found["segment_id"] == "s1") & (found["metric"] == "kl_nats")]
+    message = own[own["output"] == "class"]["message"].iloc[0]
+    assert message.startswith("segment s1 (night owls): kl_nats of class is 0.")
+    assert "in the day from 2026-03-04, over 0.05 (q " in message
+
+
+def test_one_request_and_models_that_agree_are_no_drift() -> None:
+    one = pd.DataFrame(
+        {"segment_id": ["s1"], "window": [0], "user": [1], "request_type": ["search"]}
+    )
+    vector = np.array([[0.3, 0.7]])
+    answers = {f"{side} {name}": values for side in ("production", "experimental")
+               for name, values in (("value", np.array([0.5])), ("class", vector))}  # fmt: skip
+    lone = score_counts(whole(counted(one, BINS, answers)), BINS, drift(), ["s1"])
+    assert set(lone.scores["status"]) == {"insufficient_data"}
+    many = pd.concat([one.assign(user=i) for i in range(80)], ignore_index=True)
+    answers = {name: np.repeat(values, 80, axis=0) for name, values in answers.items()}
+    same = score_counts(whole(counted(many, BINS, answers)), BINS, drift(), ["s1"]).scores
+    assert set(same["status"]) <= {"green", "insufficient_data"}
+    kl = rows_of(same, "s1", "kl_nats", "class").iloc[0]
+    assert (kl["score"], kl["status"]) == (pytest.approx(0, abs=1e-12), "green")
+    relative = rows_of(same, "s1", "relative_mse", "value").iloc[0]
+    assert (relative["status"], relative["reason"]) == ("insufficient_data", "not defined here")
+
+
+def test_verdicts_do_not_depend_on_the_order_of_metrics(
+    counts: pd.DataFrame, scored: Scored
+) -> None:
+    shuffled = scored.scores.sample(frac=1, random_state=1).sort_values("window", kind="stable")
+    again = with_verdicts(shuffled, drift(), N_DAYS).sort_index()
+    assert again["status"].tolist() == scored.scores["status"].tolist()
+    assert len(counts) > 0
+
+
+@pytest.mark.parametrize(
+    ("window", "start", "end", "n"),
+    [
+        ("day", "2026-03-02", "2026-03-09", 7),
+        ("week", "2026-03-02", "2026-03-30", 4),
+        ("week", "2026-03-01", "2026-03-03", 2),
+        ("month", "2025-12-31T23:00:00", "2026-02-01", 2),
+        ("day", "2026-03-02T12:00:00", "2026-03-02T12:00:01", 1),
+    ],
+)
+def test_alpha_is_spent_over_the_windows_the_replay_touches(
+    window: Any, start: str, end: str, n: int
+) -> None:
+    span = Replay(start=datetime.fromisoformat(start), end=datetime.fromisoformat(end))
+    assert windows_between(span, window) == n

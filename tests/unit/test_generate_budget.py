@@ -13,7 +13,7 @@ weights = st.dictionaries(st.text(max_size=4), st.floats(1e-9, 1e9), min_size=1,
 def contributions(*rows: tuple[str, str, str, int, float]) -> pd.DataFrame:
     names = ["segment_id", "output", "request_type", "n_requests", "share"]
     frame = pd.DataFrame(rows, columns=names)
-    return frame.assign(contribution=frame["share"], statistic=10.0)
+    return frame.assign(contribution=frame["share"], statistic=10.0, test="distribution")
 
 
 @given(st.integers(0, 10**7), weights)

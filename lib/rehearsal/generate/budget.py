@@ -42,8 +42,8 @@ def plan_budget(contributions: pd.DataFrame, settings: Augment) -> list[Cell]:
     """Return the targeted cells, sorted, whose numbers add up exactly to the budget.
 
     A segment's budget is `synthetic_share` of its logged requests in the breaching windows (of
-    the output with the most of them). Its types are those with a positive share of the drift,
-    shares averaged over the outputs that breach, at most `max_request_types`; they split it in
+    the one with the most of them). Its types are those with a positive share of the drift,
+    shares averaged over the outputs and tests that breach, at most `max_request_types`; they split it in
     proportion. Above `max_synthetic` in all, segments shrink in proportion.
 
     Args:
@@ -54,7 +54,7 @@ def plan_budget(contributions: pd.DataFrame, settings: Augment) -> list[Cell]:
     budgets: dict[str, int] = {}
     for segment, rows in contributions.groupby("segment_id"):
         shares = _target_shares(rows, settings.max_request_types)
-        logged = int(rows.groupby("output")["n_requests"].sum().max())
+        logged = int(rows.groupby(["output", "test"])["n_requests"].sum().max())
         if shares:
             targets[str(segment)] = shares
             budgets[str(segment)] = round(settings.synthetic_share * logged)
@@ -72,7 +72,7 @@ def plan_budget(contributions: pd.DataFrame, settings: Augment) -> list[Cell]:
 def _target_shares(rows: pd.DataFrame, max_types: int) -> dict[str, float]:
     # A type without a row for an output brings nothing to that output's drift.
     by_output = rows.pivot_table(
-        index="request_type", columns="output", values="share", aggfunc="sum", fill_value=0.0
+        index="request_type", columns=["output", "test"], values="share", aggfunc="sum", fill_value=0.0
     )
     means = by_output.mean(axis=1)
     ranked = sorted(means[means > 0].items(), key=lambda item: (-item[1], str(item[0])))

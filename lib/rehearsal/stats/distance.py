@@ -54,8 +54,10 @@ def wasserstein_steps(edges: Sequence[float]) -> np.ndarray:
 def distance(measure: Measure, found: Shares, confidence: float = 0.95) -> Size:
     """Return a distance of every cell, less the bias that noise gives it, with an interval.
 
-    The bias is what the mean of draws around the difference found exceeds it by; the interval is
-    the spread of the draws around their mean, moved to the corrected distance. Cut at 0.
+    The bias is what the mean of draws around the difference found exceeds it by, which is more
+    than half of it (where nothing differs, no estimate of an absolute value is unbiased); the
+    interval is the spread of the draws around their mean, moved to the corrected distance. Cut
+    at 0.
     """
     difference = found.plain_q - found.plain_p
     raw = measure(difference)

@@ -1,0 +1,71 @@
+"""Rows of `drift_counts` from numpy arrays, by the workers' own code and without Spark."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from rehearsal.drift.bins import Bins
+from rehearsal.drift.counts import layout_of
+from rehearsal.drift.layout import Layout
+from rehearsal.drift.merge import Merge
+from rehearsal.drift.narrow import Spread
+from rehearsal.drift.tally import Tally
+
+FIRST = pd.Timestamp("2026-03-02")
+
+
+def counted(
+    requests: pd.DataFrame,
+    bins: Bins,
+    answers: Mapping[str, np.ndarray],
+    kpis: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Return the counts of requests in daily windows numbered from 2 March 2026.
+
+    Args:
+        requests: segment_id, window (0, 1, ...), request_type, user (whole numbers).
+        bins: edges and classes.
+        answers: "production value", "experimental value" (n,), "production class",
+            "experimental class" (n, K), and likewise for each KPI.
+        kpis: names of KPIs.
+    """
+    layout = layout_of(bins, kpis, graded=False)
+    names = tuple(output.name for output in layout.outputs)
+    columns: dict[str, pa.Array] = {
+        "user_id": pa.nulls(len(requests), pa.string()),
+        "request_type": pa.array(requests["request_type"], pa.string()),
+        "window": pa.array(requests["window"].to_numpy(np.int32)),
+    }
+    for name, values in answers.items():
+        vectors = values.ndim == 2  # noqa: PLR2004
+        columns[name] = pa.array(list(values) if vectors else values)
+    batch = pa.RecordBatch.from_pydict(columns)
+    (numbers,) = list(Spread(names, bins.classes)([batch]))
+    table = pa.Table.from_batches([numbers]).drop_columns(["user_id"])
+    table = table.append_column("segment_id", pa.array(requests["segment_id"], pa.string()))
+    table = table.append_column("user", pa.array(requests["user"].to_numpy(np.int64)))
+    table = table.append_column("part", pa.array(np.zeros(len(requests), np.int32)))
+    return _merged(layout, bins, table)
+
+
+def _merged(layout: Layout, bins: Bins, table: pa.Table) -> pd.DataFrame:
+    partial = pa.Table.from_batches(list(Tally(layout, bins.edges)(table.to_batches())))
+    keys = [(name, "ascending") for name in ("segment_id", "window", "request_type")]
+    whole = Merge(layout)(partial.sort_by(keys).to_batches())
+    rows = pa.Table.from_batches(list(whole)).to_pandas()
+    day = pd.Timedelta(days=1)
+    return rows.assign(
+        window_start=FIRST + rows["window"] * day, window_end=FIRST + (rows["window"] + 1) * day
+    ).drop(columns="window")
+
+
+def whole(counts: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of all request types together."""
+    return counts[counts["request_type"].isna()]
+
+
+def typed(counts: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows per request type."""
+    return counts[counts["request_type"].notna()]

@@ -14,19 +14,24 @@ NAME = "replay"
 
 
 def step(job: Job) -> str:
-    """Score every logged request of the replay range with both models."""
+    """Score every logged request of the replay range, or of a span of it, with both models."""
     settings, store = job.settings, job.store
-    span = settings.replay
-    log = read_requests(job.spark, settings, span.start, span.end, timeless=True)
+    span, whole = job.span or settings.replay, job.span is None
+    log = read_requests(job.spark, settings, span.start, span.end, timeless=whole)
     users = read_users(job.spark, settings.users).rows if settings.users else None
     replayed = replay_requests(log.rows, users, settings, settings.requests.label)
-    store.replace(REPLAYS, replayed.rows, run_id=job.run_id, origin="logged")
+    kept = {"run_id": job.run_id, "origin": "logged"}
+    if whole:
+        store.replace(REPLAYS, replayed.rows, **kept)
+    else:
+        within = ("requested_at", span.start, span.end)
+        store.replace_within(REPLAYS, replayed.rows, within, **kept)
     aside = job.set_aside(NAME, [log.rejected, replayed.rejected])
     n = store.read(REPLAYS, run_id=job.run_id, origin="logged").count()
     return f"{n:,} requests scored by both models, {aside:,} rows quarantined"
 
 
-command = step_command(NAME, step, __doc__)
+command = step_command(NAME, step, __doc__, spans=True)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -20,7 +20,7 @@ def step(job: Job) -> str:
     return f"{len(drifting)} segments breach: {', '.join(drifting) or 'none'}"
 
 
-command = step_command(NAME, step, __doc__)
+command = step_command(NAME, step, __doc__, spans=True)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

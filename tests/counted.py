@@ -10,7 +10,7 @@ from rehearsal.drift.bins import Bins
 from rehearsal.drift.counts import layout_of
 from rehearsal.drift.layout import Layout
 from rehearsal.drift.merge import Merge
-from rehearsal.drift.narrow import Spread
+from rehearsal.drift.spread import Spread
 from rehearsal.drift.tally import Tally
 
 FIRST = pd.Timestamp("2026-03-02")

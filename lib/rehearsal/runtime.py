@@ -20,6 +20,7 @@ from rehearsal.configure import load_settings
 from rehearsal.errors import RehearsalError, SettingsError
 from rehearsal.session import get_session
 from rehearsal.settings import Settings
+from rehearsal.span import Span, read_span
 from rehearsal.tables.guard import refuse_production
 from rehearsal.tables.schemas import QUARANTINE
 from rehearsal.tables.segment_history import InForce, in_force, segments_as_of
@@ -38,6 +39,8 @@ class Job:
     spark: SparkSession
     settings: Settings
     run_id: str
+    span: Span | None = None
+    """What part of the replay a step does anew, leaving the rest as it is; None: all."""
 
     def __post_init__(self) -> None:
         if not _RUN_ID.fullmatch(self.run_id):
@@ -61,7 +64,15 @@ class Job:
         return segments_as_of(self.store, self.settings.segments.name, self.settings.replay.start)
 
     def set_aside(self, step: str, rejected: Sequence[DataFrame]) -> int:
-        """Quarantine rejected rows (source_table, reason, row_json); return how many."""
+        """Quarantine rejected rows (source_table, reason, row_json); return how many.
+
+        What a span of time rejects is kept apart, until the step is done for all of it again.
+        """
+        if self.span is not None:
+            step = f"{step} {self.span.start:%Y-%m-%dT%H:%M}/{self.span.end:%Y-%m-%dT%H:%M}"
+        elif self.store.exists(QUARANTINE):
+            parts = "DELETE FROM {table} WHERE run_id = :run AND startswith(step, :parts)"
+            self.store.change(QUARANTINE, parts, {"run": self.run_id, "parts": f"{step} "})
         together = self.spark.createDataFrame([], _REJECTED)
         for more in rejected:
             together = together.unionByName(more)
@@ -82,8 +93,13 @@ def run_step(job: Job, name: str, step: Step, console: Console) -> str:
     return summary
 
 
-def job_command(name: str, body: Callable[[Job, Console], None], doc: str) -> click.Command:
-    """Return the command that loads settings, starts the session, checks, and runs `body`."""
+def job_command(
+    name: str, body: Callable[[Job, Console], None], doc: str, *, spans: bool = False
+) -> click.Command:
+    """Return the command that loads settings, starts the session, checks, and runs `body`.
+
+    `spans` says whether it can do a part of the replay anew.
+    """
 
     @click.command(name=name, help=_help(name, doc))
     @click.option(
@@ -99,20 +115,36 @@ def job_command(name: str, body: Callable[[Job, Console], None], doc: str) -> cl
         "--set", "overrides", multiple=True, metavar="KEY=VALUE",
         help="Override one setting, e.g. drift.min_requests=50; repeatable.",
     )  # fmt: skip
-    def command(configs: tuple[Path, ...], run_id: str, overrides: tuple[str, ...]) -> None:
+    def command(
+        configs: tuple[Path, ...],
+        run_id: str,
+        overrides: tuple[str, ...],
+        since: str | None = None,
+        until: str | None = None,
+    ) -> None:
         settings = load_settings(configs, overrides)
-        start(settings, run_id, body)
+        start(settings, run_id, body, span=read_span(since, until, settings.replay))
 
+    if spans:
+        command.params += [_instant_option(name) for name in ("since", "until")]
     return command
 
 
-def step_command(name: str, step: Step, doc: str) -> click.Command:
+def _instant_option(name: str) -> click.Option:
+    told = {
+        "since": "Do only what begins here anew, and keep the rest of the run, e.g. 2026-03-29.",
+        "until": "Where that ends; default: the end of the replay.",
+    }
+    return click.Option([f"--{name}"], metavar="INSTANT", help=told[name])
+
+
+def step_command(name: str, step: Step, doc: str, *, spans: bool = False) -> click.Command:
     """Return the command that runs one step alone."""
 
     def body(job: Job, console: Console) -> None:
         run_step(job, name, step, console)
 
-    return job_command(name, body, doc)
+    return job_command(name, body, doc, spans=spans)
 
 
 def start(
@@ -120,6 +152,8 @@ def start(
     run_id: str,
     body: Callable[[Job, Console], None],
     before: Callable[[SparkSession], None] | None = None,
+    *,
+    span: Span | None = None,
 ) -> None:
     """Check settings, take the lock, start Spark, check the sources, and run `body`.
 
@@ -134,7 +168,7 @@ def start(
         spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", settings.replay.batch_rows)
         # Wider aggregations fuse into methods HotSpot never compiles, several times slower.
         spark.conf.set("spark.sql.codegen.hugeMethodLimit", _JIT_LIMIT_BYTES)
-        job = Job(spark, settings, run_id)
+        job = Job(spark, settings, run_id, span)
         if before is not None:
             before(spark)
         check_sources(spark, settings)

@@ -298,3 +298,27 @@ def test_alpha_is_spent_over_the_windows_the_replay_touches(
 ) -> None:
     span = Replay(start=datetime.fromisoformat(start), end=datetime.fromisoformat(end))
     assert windows_between(span, window) == n
+
+
+def test_sums_are_the_same_to_the_last_bit_whatever_the_order_of_requests() -> None:
+    rng = np.random.default_rng(12)
+    n = 4000
+    requests = pd.DataFrame(
+        {
+            "segment_id": rng.choice(["s1", "s2"], n), "window": rng.integers(0, 2, n),
+            "user": rng.integers(0, 200, n), "request_type": rng.choice(["a", "b", "c"], n),
+        }
+    )  # fmt: skip
+    p, e = rng.random(n), rng.random(n)
+    answers = {
+        "production value": p, "experimental value": e,
+        "production class": np.stack([p, 1 - p], axis=1),
+        "experimental class": np.stack([e, 1 - e], axis=1),
+    }  # fmt: skip
+    keys = ["segment_id", "window_start", "request_type", "output"]
+    found = []
+    for order in (np.arange(n), rng.permutation(n)):
+        shuffled = {name: values[order] for name, values in answers.items()}
+        rows = counted(requests.iloc[order].reset_index(drop=True), BINS, shuffled)
+        found.append(rows.sort_values(keys, ignore_index=True))
+    pd.testing.assert_frame_equal(*found, check_exact=True)

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LIB = ROOT / "lib" / "rehearsal"
-BASE = ("errors", "settings", "seeds", "sums", "names", "stats", "configure", "session")
+BASE = ("errors", "settings", "seeds", "sums", "names", "stats", "configure", "session", "span")
 LAYERS = {
     **dict.fromkeys(BASE, 1),
     "tables": 2,

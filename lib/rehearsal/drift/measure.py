@@ -13,7 +13,7 @@ from rehearsal.drift.cells import Cells, Grid, Stack
 from rehearsal.drift.measure_bins import histogram_measures
 from rehearsal.drift.measure_sums import change_measures, size_measures
 from rehearsal.drift.measured import Measured, renamed
-from rehearsal.drift.narrow import GRADED
+from rehearsal.drift.spread import GRADED
 from rehearsal.settings import Drift
 from rehearsal.stats.multiple import spending
 

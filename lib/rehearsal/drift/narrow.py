@@ -1,26 +1,16 @@
 """Requests as the few numbers that are counted, before anything is shuffled."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from rehearsal.drift.bins import Bins
+from rehearsal.drift.spread import GRADED, SIDES, Spread
 from rehearsal.names import quoted
 from rehearsal.settings import Window
 
-FLOOR = 1e-6
-"""Added to every probability before logarithms: one 0 would make a mean infinite."""
-
-CALIBRATION, LOG_LOSS = "calibration", "log_loss"
-GRADED = (CALIBRATION, LOG_LOSS)
-_NONE = -np.inf
 _DAY_MICROS = 86_400_000_000
-_SIDES = ("production", "experimental")
 
 
 def narrow(
@@ -40,10 +30,10 @@ def narrow(
     names = outputs_of(bins, kpis, graded=graded)
     pairs = [name for name in names if name not in ("class", *GRADED)]
     for name in pairs:
-        held = {side: _pair(name, side).alias(f"{side} {name}") for side in _SIDES}
+        held = {side: _pair(name, side).alias(f"{side} {name}") for side in SIDES}
         columns += held.values()
     if bins.classes:
-        columns += [F.col(f"{side}.probabilities").alias(f"{side} class") for side in _SIDES]
+        columns += [F.col(f"{side}.probabilities").alias(f"{side} class") for side in SIDES]
     if graded and bins.classes:
         columns.append(F.col("outcome"))
     rows = replays.where(F.col("user_id").isNotNull()).select(*columns)
@@ -79,103 +69,3 @@ def window_start(index: Column, window: Window) -> Column:
 
 def _pair(name: str, side: str) -> Column:
     return F.col(f"{side}.value") if name == "value" else F.col(f"kpis.{quoted(name)}.{side}")
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Turns batches of replays into the numbers of `narrow`."""
-
-    names: tuple[str, ...]
-    classes: tuple[str, ...]
-
-    @property
-    def schema(self) -> str:
-        """The columns it returns."""
-        fields = ["user_id string", "request_type string", "window int"]
-        for i, name in enumerate(self.names):
-            fields += [f"x{i} double", f"y{i} double"]
-            fields += [f"b{i} int", f"d{i} double"] if name == "class" else []
-        return ", ".join(fields)
-
-    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Return one row of numbers per request."""
-        for batch in batches:
-            columns = {name: batch[name] for name in ("user_id", "request_type", "window")}
-            answers = self._answers(batch) if self.classes else None
-            for i, name in enumerate(self.names):
-                numbers = (
-                    answers[name]
-                    if answers is not None and name in answers
-                    else {key: _filled(batch[f"{side} {name}"])
-                          for key, side in zip("xy", _SIDES, strict=True)}
-                )  # fmt: skip
-                columns |= {f"{key}{i}": values for key, values in numbers.items()}
-            yield pa.RecordBatch.from_pydict(columns)
-
-    def _answers(self, batch: pa.RecordBatch) -> dict[str, dict[str, pa.Array]]:
-        size = len(self.classes)
-        vectors = [_matrix(batch[f"{side} class"], size) for side in _SIDES]
-        found = {"class": _class_numbers(*vectors)}
-        if CALIBRATION in self.names:
-            labels = pa.array(self.classes, pa.string())
-            truth = pc.index_in(batch["outcome"], labels).fill_null(-1).to_numpy()
-            grades = [_grades(vector, truth) for vector in vectors]
-            for place, name in enumerate(GRADED):
-                found[name] = {"x": grades[0][place], "y": grades[1][place]}
-        return found
-
-
-def _filled(column: pa.Array) -> pa.Array:
-    return column.fill_null(_NONE) if column.null_count else column
-
-
-def _matrix(column: pa.Array, size: int) -> np.ndarray:
-    """Return the vectors as (n, size); -inf where there is none, or one of another length."""
-    lengths = pc.list_value_length(column).fill_null(-1).to_numpy(zero_copy_only=False)
-    fit = lengths == size
-    if fit.all():
-        values = column.flatten().fill_null(np.nan).to_numpy(zero_copy_only=False)
-        return np.asarray(values, float).reshape(-1, size)
-    matrix = np.full((len(column), size), _NONE)
-    kept = column.filter(pa.array(fit))
-    if len(kept):
-        values = kept.flatten().fill_null(np.nan).to_numpy(zero_copy_only=False)
-        matrix[fit] = values.reshape(-1, size)
-    return matrix
-
-
-def _class_numbers(first: np.ndarray, second: np.ndarray) -> dict[str, pa.Array]:
-    """Most probable classes, their probabilities, and KL(first || second) of each request.
-
-    NaN anywhere in a vector makes its probability NaN.
-    """
-    size = first.shape[1]
-    best = first.argmax(axis=1) * size + second.argmax(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        p, q = (v + FLOOR for v in (first, second))
-        p, q = (v / v.sum(axis=1, keepdims=True) for v in (p, q))
-        nats = np.einsum("ij,ij->i", p, np.log(p / q))
-    x, y = first.max(axis=1), second.max(axis=1)
-    return {
-        "x": pa.array(x),
-        "y": pa.array(y),
-        "b": pa.array(best.astype(np.int32)),
-        "d": pa.array(nats),
-    }
-
-
-def _grades(vectors: np.ndarray, truth: np.ndarray) -> tuple[pa.Array, pa.Array]:
-    """Return confidence - hit, and - ln of the probability of what happened, in nats.
-
-    The mean of the first is 0 for a calibrated model, above 0 for an overconfident one. Without
-    an outcome that is one of the classes both are missing.
-    """
-    known = truth >= 0
-    at = np.where(known, truth, 0)
-    rows = np.arange(len(at))
-    hit = (vectors.argmax(axis=1) == at).astype(float)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        given = (vectors[rows, at] + FLOOR) / (1 + vectors.shape[1] * FLOOR)
-        loss = -np.log(given)
-        gap = vectors.max(axis=1) - hit
-    return tuple(pa.array(np.where(known, values, _NONE)) for values in (gap, loss))

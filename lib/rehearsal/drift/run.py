@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 import pandas as pd
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from rehearsal.drift.alerts import alerts
@@ -11,6 +11,7 @@ from rehearsal.drift.attribute import contributions
 from rehearsal.drift.bins import Bins, check_classes, pin_bins
 from rehearsal.drift.cells import build_cells
 from rehearsal.drift.counts import drift_counts
+from rehearsal.drift.explain import explain_run
 from rehearsal.drift.monitor_table import drift_metrics
 from rehearsal.drift.score import score_counts
 from rehearsal.drift.stored import bins_rows, read_bins, segment_names
@@ -33,21 +34,68 @@ from rehearsal.tables.schemas import (
 
 
 def count_run(job: Job) -> Bins:
-    """Replace the run's rows of `drift_counts`, and return the bins they were made with."""
+    """Replace the run's rows of `drift_counts`, and return the bins they were made with.
+
+    With a span only its windows are counted anew, in the bins of the run's other windows, and
+    only files with requests in them are read.
+    """
     store, drift = job.store, job.settings.drift
     replays = store.read(REPLAYS, run_id=job.run_id, origin="logged")
-    if drift.bins_version is None:
-        bins = pin_bins(replays, drift, job.settings.seed)
-        store.replace(DRIFT_BINS, bins_rows(job.spark, bins), bins_version=bins.version)
-    else:
-        bins = read_bins(store.read(DRIFT_BINS, bins_version=drift.bins_version))
-        check_classes(replays, bins)
+    bins = _bins(job, replays)
+    span = job.span.over_windows(drift.window) if job.span else None
+    if span is not None:
+        at = F.col("requested_at")
+        replays = replays.where((at >= F.lit(span.start)) & (at < F.lit(span.end)))
     graded = job.settings.requests.columns.outcome is not None
     rows = drift_counts(
         replays, job.segments(), bins, drift.window, list(job.settings.kpis), graded=graded
     )
-    store.replace(DRIFT_COUNTS, rows.withColumns(_versions(job, bins)), run_id=job.run_id)
+    keyed = rows.withColumns(_versions(job, bins))
+    if span is None:
+        store.replace(DRIFT_COUNTS, keyed, run_id=job.run_id)
+    else:
+        within = ("window_start", span.start, span.end)
+        store.replace_within(DRIFT_COUNTS, keyed, within, run_id=job.run_id)
     return bins
+
+
+def _bins(job: Job, replays: DataFrame) -> Bins:
+    """Return the bins that settings name, those of the run if a part of it is kept, or new ones."""
+    store, version = job.store, job.settings.drift.bins_version
+    if job.span is not None:
+        version = _kept_version(job)
+    if version is None:
+        bins = pin_bins(replays, job.settings.drift, job.settings.seed)
+        store.replace(DRIFT_BINS, bins_rows(job.spark, bins), bins_version=bins.version)
+        return bins
+    bins = read_bins(store.read(DRIFT_BINS, bins_version=version))
+    check_classes(replays, bins)
+    return bins
+
+
+def _kept_version(job: Job) -> str:
+    """Return the bins of the run's counts, which a part of it must go on with.
+
+    Raises:
+        ContractError: there are none, or they are of other settings or other segments.
+    """
+    kept = None
+    if job.store.exists(DRIFT_COUNTS):
+        names = ("bins_version", "segmentation_version", "granularity")
+        kept = job.store.read(DRIFT_COUNTS, run_id=job.run_id).select(*names).head()
+    if kept is None:
+        raise ContractError(
+            f"run {job.run_id} has no counts yet that a part could be added to; "
+            "run score-drift without --since and --until first"
+        )
+    drift, held = job.settings.drift, job.segmentation.version
+    wanted = (drift.bins_version or kept["bins_version"], held, drift.window)
+    if tuple(kept) != wanted:
+        raise ContractError(
+            f"run {job.run_id} was counted with bins, segmentation and window {tuple(kept)}, now "
+            f"they are {wanted}; run score-drift without --since and --until to count all anew"
+        )
+    return str(kept["bins_version"])
 
 
 def score_run(job: Job, bins: Bins) -> pd.DataFrame:
@@ -78,7 +126,7 @@ def score_run(job: Job, bins: Bins) -> pd.DataFrame:
 
 
 def attribute_run(job: Job) -> pd.DataFrame:
-    """Replace the run's rows of `drift_contributions`, and return them."""
+    """Replace the run's rows of `drift_contributions`, and return them; explain its breaches."""
     store = job.store
     # Bounded by segments x windows x metrics, and by breaching segments x windows x types.
     scores = store.read(DRIFT_SCORES, run_id=job.run_id).toPandas()
@@ -93,6 +141,7 @@ def attribute_run(job: Job) -> pd.DataFrame:
         "segmentation_version", F.lit(job.segmentation.version)
     )
     store.replace(DRIFT_CONTRIBUTIONS, rows, run_id=job.run_id)
+    explain_run(job, scores, cells, bins)
     return parts
 
 

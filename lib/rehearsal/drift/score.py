@@ -1,12 +1,16 @@
 """Replays to scores: the whole of step 3 as one function over frames, for jobs and notebooks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
+from pyspark.sql import DataFrame
 
-from rehearsal.drift.bins import Bins
+from rehearsal.drift.alerts import alerts
+from rehearsal.drift.attribute import contributions
+from rehearsal.drift.bins import Bins, check_classes, pin_bins
 from rehearsal.drift.cells import build_cells
+from rehearsal.drift.counts import drift_counts
 from rehearsal.drift.measure import measure
 from rehearsal.drift.onset import onsets
 from rehearsal.drift.threshold import with_thresholds
@@ -50,3 +54,56 @@ def score_counts(
     rows = with_verdicts(rows, settings, planned)
     rows = rows.assign(granularity=settings.window, drift_type=DRIFT_TYPE)
     return Scored(rows, onsets(rows, cells))
+
+
+@dataclass(frozen=True)
+class DriftTables:
+    """What `score_drift` finds: Spark frames of counts, pandas frames of what derives from them."""
+
+    bins: Bins
+    counts: DataFrame
+    scores: pd.DataFrame
+    onsets: pd.DataFrame
+    alerts: pd.DataFrame
+    contributions: pd.DataFrame
+
+
+def score_drift(
+    replays: DataFrame,
+    segments: DataFrame,
+    settings: Drift | None = None,
+    *,
+    kpis: Sequence[str] = (),
+    bins: Bins | None = None,
+    seed: int = 0,
+) -> DriftTables:
+    """Return the drift of every segment and window of any frame of replays, for notebooks.
+
+    Nothing is written. `counts` is computed once and kept; the rest is bounded by segments x
+    windows x request types and has come to the driver.
+
+    Args:
+        replays: columns of `replays` (without run and origin); `outcome` may be missing.
+        segments: (user_id, segment_id), each user once.
+        settings: as the configuration's section `drift`; default: its defaults.
+        kpis: names in `replays.kpis`.
+        bins: pinned bins; default: production's quantiles, and the classes as they are.
+        seed: of the sample that quantiles are taken from.
+    """
+    drift = settings or Drift()
+    pinned = bins or pin_bins(replays, drift, seed)
+    check_classes(replays, pinned)
+    graded = "outcome" in replays.columns
+    counts = drift_counts(replays, segments, pinned, drift.window, kpis, graded=graded).persist()
+    rows = counts.toPandas()
+    whole, typed = rows[rows["request_type"].isna()], rows[rows["request_type"].notna()]
+    found = score_counts(whole, pinned, drift, [])
+    cells = build_cells(whole, pinned, [])
+    return DriftTables(
+        pinned,
+        counts,
+        found.scores,
+        found.onsets,
+        alerts(found.scores, {}),
+        contributions(found.scores, typed, cells),
+    )

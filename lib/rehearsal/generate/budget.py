@@ -43,8 +43,8 @@ def plan_budget(contributions: pd.DataFrame, settings: Augment) -> list[Cell]:
 
     A segment's budget is `synthetic_share` of its logged requests in the breaching windows (of
     the one with the most of them). Its types are those with a positive share of the drift,
-    shares averaged over the outputs and tests that breach, at most `max_request_types`; they split it in
-    proportion. Above `max_synthetic` in all, segments shrink in proportion.
+    shares averaged over the outputs and tests that breach, at most `max_request_types`; they split
+    it in proportion. Above `max_synthetic` in all, segments shrink in proportion.
 
     Args:
         contributions: rows of `drift_contributions` of one run.
@@ -71,10 +71,11 @@ def plan_budget(contributions: pd.DataFrame, settings: Augment) -> list[Cell]:
 
 def _target_shares(rows: pd.DataFrame, max_types: int) -> dict[str, float]:
     # A type without a row for an output brings nothing to that output's drift.
-    by_output = rows.pivot_table(
-        index="request_type", columns=["output", "test"], values="share", aggfunc="sum", fill_value=0.0
+    tests = ["output", "test"]
+    by_test = rows.pivot_table(
+        index="request_type", columns=tests, values="share", aggfunc="sum", fill_value=0.0
     )
-    means = by_output.mean(axis=1)
+    means = by_test.mean(axis=1)
     ranked = sorted(means[means > 0].items(), key=lambda item: (-item[1], str(item[0])))
     return {str(request_type): float(share) for request_type, share in ranked[:max_types]}
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from rehearsal.tables.contract import TableContract
 from rehearsal.tables.guard import refuse_production
 
 SliceValue = str | date | list[date]
+Within = tuple[str, datetime, datetime]
+"""A column of instants, and the span of it: from <= instant < to."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,21 @@ class Store:
             ContractError: columns or slice differ from the contract.
             ProductionGuardError: the table lies where the configuration says production is.
         """
+        self._overwrite(contract, rows, None, slice_values)
+
+    def replace_within(
+        self, contract: TableContract, rows: DataFrame, within: Within, **slice_values: SliceValue
+    ) -> None:
+        """Replace a span of time of one slice, as `replace` does; what lies outside it stays."""
+        self._overwrite(contract, rows, within, slice_values)
+
+    def _overwrite(
+        self,
+        contract: TableContract,
+        rows: DataFrame,
+        within: Within | None,
+        slice_values: Mapping[str, SliceValue],
+    ) -> None:
         refuse_production(self.settings)
         if tuple(slice_values) != contract.slice_by:
             raise ContractError(
@@ -81,11 +98,17 @@ class Store:
         keyed = rows.withColumns(single) if single else rows
         fitted = self._fit(contract, keyed)
         self._create(contract, fitted.schema)
-        metadata = json.dumps({"slice": slice_values}, default=str)
+        condition = _slice_condition(slice_values)
+        replaced: dict[str, Any] = {"slice": slice_values}
+        if within is not None:
+            time, since, until = within
+            condition &= (F.col(time) >= F.lit(since)) & (F.col(time) < F.lit(until))
+            replaced |= {"within": within}
+        metadata = json.dumps(replaced, default=str)
         writer = fitted.writeTo(self.reference(contract)).option("userMetadata", metadata)
         # A table that an earlier version made gains the columns declared since.
         writer = writer.option("mergeSchema", "true")
-        writer.overwrite(_slice_condition(slice_values))
+        writer.overwrite(condition)
 
     def ensure(self, contract: TableContract) -> None:
         """Make the table, empty, if it is not there yet.

@@ -1,0 +1,114 @@
+"""A day or a week done anew costs itself alone, and leaves what a run over all of it would."""
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+import pytest
+from pyspark.sql import functions as F
+
+from rehearsal.errors import ContractError, SettingsError
+from rehearsal.jobs import step_2_replay_requests as replaying
+from rehearsal.jobs import step_3_score_drift as scoring
+from rehearsal.runtime import Job
+from rehearsal.settings import Settings
+from rehearsal.span import read_span
+from rehearsal.tables.schemas import (
+    ALERTS,
+    DRIFT_COUNTS,
+    DRIFT_METRICS,
+    DRIFT_ONSETS,
+    DRIFT_SCORES,
+    QUARANTINE,
+    REPLAYS,
+)
+
+WEEKS = ["2026-03-02", "2026-03-09", "2026-03-16", "2026-03-23", "2026-03-30"]
+TABLES = (DRIFT_COUNTS, DRIFT_SCORES, DRIFT_ONSETS, DRIFT_METRICS, ALERTS, QUARANTINE)
+
+
+@pytest.fixture(scope="module")
+def job(finished_loop: Any) -> Job:
+    return finished_loop.job
+
+
+def over(job: Job, since: str, until: str, **changes: Any) -> Job:
+    """The same rehearsal over a part of its time."""
+    span = read_span(since, until, job.settings.replay)
+    return replace(job, span=span, **changes)
+
+
+def ending(settings: Settings, end: str, bins_version: str) -> Settings:
+    """The same settings with an earlier end, and bins that another run has pinned."""
+    given = settings.model_dump(by_alias=True)
+    given["replay"]["end"], given["drift"]["bins_version"] = end, bins_version
+    return Settings.model_validate(given)
+
+
+def rows(job: Job, contract: Any) -> pd.DataFrame:
+    own = job.store.read(contract).where(F.col("run_id") == job.run_id).drop("run_id")
+    texts = own.select(F.to_json(F.struct("*")).alias("row"))
+    return texts.orderBy("row").toPandas()
+
+
+def test_a_week_done_anew_leaves_every_table_as_it_was(job: Job) -> None:
+    before = {contract.name: rows(job, contract) for contract in (*TABLES, REPLAYS)}
+    part = over(job, "2026-03-11", "2026-03-12")
+    replaying.step(part)
+    scoring.step(part)
+    for contract in (*TABLES, REPLAYS):
+        pd.testing.assert_frame_equal(rows(job, contract), before[contract.name])
+
+
+def test_only_the_windows_of_the_span_are_written(job: Job) -> None:
+    scoring.step(over(job, "2026-03-11", "2026-03-12"))
+    (last,) = job.spark.sql(
+        f"DESCRIBE HISTORY {job.store.reference(DRIFT_COUNTS)} LIMIT 1"
+    ).collect()
+    written = int(last["operationMetrics"]["numOutputRows"])
+    own = job.store.read(DRIFT_COUNTS, run_id=job.run_id)
+    assert written == own.where("window_start = '2026-03-09'").count()
+    assert written < own.count() / 3
+
+
+def test_a_log_that_grows_week_by_week_is_counted_as_if_it_came_at_once(job: Job) -> None:
+    version = job.store.read(DRIFT_SCORES, run_id=job.run_id).head()["bins_version"]
+    grown = Job(job.spark, ending(job.settings, WEEKS[1], version), "grown")
+    replaying.step(grown)
+    scoring.step(grown)
+    for start, end in pairwise(WEEKS[1:]):
+        longer = Job(job.spark, ending(job.settings, end, version), "grown")
+        part = over(longer, start, end)
+        replaying.step(part)
+        scoring.step(part)
+    for contract in (DRIFT_COUNTS, DRIFT_SCORES, ALERTS):
+        pd.testing.assert_frame_equal(rows(grown, contract), rows(job, contract))
+
+
+def test_a_part_of_a_run_that_was_never_counted_is_refused(job: Job) -> None:
+    with pytest.raises(ContractError, match="has no counts yet that a part could be added to"):
+        scoring.step(over(job, "2026-03-11", "2026-03-12", run_id="never"))
+
+
+def test_a_part_in_other_windows_is_refused(job: Job) -> None:
+    given = job.settings.model_dump(by_alias=True)
+    given["drift"]["window"] = "day"
+    other = replace(job, settings=Settings.model_validate(given))
+    with pytest.raises(ContractError, match="run score-drift without --since and --until"):
+        scoring.step(over(other, "2026-03-11", "2026-03-12"))
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "told"),
+    [
+        ("2026-04-11", None, "holds no part of the replay"),
+        ("2026-03-12", "2026-03-11", "holds no part of the replay"),
+        ("yesterday", None, "--since 'yesterday' is no instant"),
+    ],
+)
+def test_a_span_that_is_none_is_refused_with_the_way_out(
+    job: Job, since: str, until: str | None, told: str
+) -> None:
+    with pytest.raises(SettingsError, match=told):
+        read_span(since, until, job.settings.replay)

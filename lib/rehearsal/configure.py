@@ -71,9 +71,11 @@ def _parse_override(override: str) -> dict[str, Any]:
 
 
 def _fault(item: Any) -> str:
-    path = ".".join(str(part) for part in item["loc"]) or "settings"
+    # Kinds of a union stand in the place as <kind>; the user wrote none.
+    place = [part for part in item["loc"] if not str(part).startswith("<")]
+    path = ".".join(map(str, place)) or "settings"
     if item["type"] == "extra_forbidden":
-        return f"  {path}: unknown key{_suggestion(item['loc'])}"
+        return f"  {path}: unknown key{_suggestion(place)}"
     got = "" if item["type"] in ("missing", "value_error") else f", got {item['input']!r}"
     return f"  {path}: {item['msg'].removeprefix('Value error, ')}{got}"
 

@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
 METRICS = (
     "kl_nats", "kl_reverse_nats", "js_nats", "js_distance", "psi", "tv_distance",
@@ -339,7 +347,19 @@ class PastWindows(Strict):
     windows: int = Field(8, ge=3, description="so many windows before, at least 3 of them scored")
 
 
-Threshold = Positive | NoiseFloor | PastWindows | None
+def _kind_of_threshold(given: object) -> str:
+    if isinstance(given, PastWindows) or (isinstance(given, dict) and "sigmas" in given):
+        return "<past>"
+    return "<noise>" if isinstance(given, NoiseFloor | dict) else "<number>"
+
+
+Threshold = Annotated[
+    Annotated[Positive | None, Tag("<number>")]
+    | Annotated[NoiseFloor, Tag("<noise>")]
+    | Annotated[PastWindows, Tag("<past>")],
+    Discriminator(_kind_of_threshold),
+]
+"""A number; or how each segment's own is found. The kind is told first, so that a fault is one."""
 
 
 class Thresholds(Strict):

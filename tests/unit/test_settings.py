@@ -34,6 +34,10 @@ def test_ten_lines_are_enough() -> None:
         ({"drift": {"min_request": 5}}, "drift.min_request: unknown key; did you mean 'min_reques"),
         ({"drift": {"thresholds": {"kl_nats": float("nan")}}}, "drift.thresholds.kl_nats: Input"),
         ({"drift": {"thresholds": {"kl_nats": -1}}}, "drift.thresholds.kl_nats: .* got -1"),
+        ({"drift": {"thresholds": {"psi": {"noise": 0.3}}}}, "psi.noise: .*than 0.5, got 0.3"),
+        ({"drift": {"thresholds": {"psi": {"sigmas": 3, "window": 8}}}}, "psi.window: unknown key"),
+        ({"drift": {"thresholds": {"mse": {"noise": 0.99}}}}, "mse is not 0 without drift"),
+        ({"drift": {"persistence": {"breaching": 3, "of": 2}}}, "'breaching' .3. is above 'of'"),
         ({"drift": {"window": "hour"}}, "drift.window: .*'day', 'week' or 'month', got 'hour'"),
         (
             {"segments": {"method": "dbscam"}},

@@ -10,8 +10,8 @@ from scipy.stats import entropy, false_discovery_control, ks_2samp, wasserstein_
 from statsmodels.stats.contingency_tables import SquareTable
 
 from rehearsal.stats.distance import (
-    distance,
     distance_noise,
+    distances,
     kolmogorov_smirnov,
     l_infinity,
     total_variation,
@@ -161,7 +161,7 @@ def test_corrected_distances_lose_most_of_their_bias_and_their_intervals_cover(
 ) -> None:
     (p, q), cells = drawn
     truth = float(MEASURES[name](q - p))
-    size = distance(MEASURES[name], stacked(cells))
+    size = distances(MEASURES, stacked(cells))[name]
     assert abs(size.corrected.mean() - truth) < 0.5 * (size.raw.mean() - truth) + 0.01 * truth
     assert 0.88 <= ((size.low <= truth) & (truth <= size.high)).mean() <= 0.98
 

@@ -11,8 +11,8 @@ from rehearsal.drift.cells import Stack
 from rehearsal.drift.measured import DISTRIBUTION, Measured, measured, noise_quantile
 from rehearsal.settings import Thresholds
 from rehearsal.stats.distance import (
-    distance,
     distance_noise,
+    distances,
     kolmogorov_smirnov,
     l_infinity,
     total_variation,
@@ -66,12 +66,14 @@ def histogram_measures(
             seen = {"detectable": np.sqrt(parts["detectable"] / np.log(2))}
             size = js_distance(sizes[name])
             yield measured(stack.output, "js_distance", DISTRIBUTION, size, test | seen)
-    for name, of, seen_by in _distances(stack.output, edges):
+    named = list(_distances(stack.output, edges))
+    sizes = distances({name: of for name, of, _ in named}, found)
+    for name, of, seen_by in named:
         quantile = noise_quantile(thresholds, name)
         parts = test | {"detectable": seen_by(found, needed)}
         if quantile is not None:
             parts["noise"] = distance_noise(of, found, quantile)
-        yield measured(stack.output, name, DISTRIBUTION, distance(of, found), parts)
+        yield measured(stack.output, name, DISTRIBUTION, sizes[name], parts)
 
 
 def distribution_test(stack: Stack, cell: int) -> Wald:

@@ -1,5 +1,6 @@
 """Measures held against thresholds: q-values over everything that is looked at, and a status."""
 
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,10 @@ from rehearsal.stats.multiple import hierarchical_q_values, spending
 from rehearsal.stats.paired import above
 from rehearsal.stats.power import detectable_above
 
+_TOLD = (
+    "score_bias_corrected", "q_value", "threshold", "threshold_origin", "detectable", "reason",
+    "over", "breach", "persists", "held",
+)  # fmt: skip
 _WITHOUT = {
     True: "no threshold is set for this metric",
     False: "too few windows before to have a threshold from",
@@ -39,7 +44,8 @@ def with_verdicts(rows: pd.DataFrame, settings: Drift, n_windows: int) -> pd.Dat
     held = _breaches_held(rows, breach, settings.persistence.of)
     persists = breach & (held >= settings.persistence.breaching)
     told = rows.assign(over=over, breach=breach, persists=persists, held=held)
-    status, reason = zip(*(_verdict(row, settings) for row in told.itertuples()), strict=True)
+    plain = told[list(_TOLD)].itertuples(index=False)
+    status, reason = zip(*(_verdict(row, settings) for row in plain), strict=True)
     return rows.assign(status=status, reason=reason)
 
 
@@ -97,15 +103,15 @@ def _verdict(  # noqa: PLR0911 - one line per outcome, in the order they rule ea
     row: Any, settings: Drift
 ) -> tuple[str, str]:
     score, q = float(row.score_bias_corrected), float(row.q_value)
-    if np.isnan(score):
+    if isnan(score):
         return UNKNOWN, row.reason or "not defined here"
-    if np.isnan(row.threshold):
+    if isnan(row.threshold):
         return GREEN, _WITHOUT[row.threshold_origin == "none"]
     if not row.over:
         return GREEN, f"below the threshold; {_seen(float(row.detectable))}"
     if row.persists:
         return RED, f"over the threshold and significant (q {q:.2g})"
-    if np.isnan(q):
+    if isnan(q):
         return YELLOW, "over the threshold, but too few users are answered differently to test it"
     if not row.breach:
         return YELLOW, f"over the threshold, but not significant (q {q:.2g} > {settings.alpha:g})"
@@ -117,6 +123,6 @@ def _verdict(  # noqa: PLR0911 - one line per outcome, in the order they rule ea
 
 
 def _seen(detectable: float) -> str:
-    if np.isnan(detectable):
+    if isnan(detectable):
         return "too few users are answered differently to test it"
     return f"{detectable:.2g} or more would have shown"

@@ -5,7 +5,7 @@ difference's own normal law instead of the delta method. Arrays are stacks of ce
 `divergence`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from rehearsal.stats.divergence import Shares, Size
 
 Measure = Callable[[np.ndarray], np.ndarray]
 
-_DRAWS, _BLOCK = 400, 2_000
+_DRAWS, _BLOCK = 400, 500
 _SEED = 20_260_301  # fixed: the same counts give the same interval
 
 
@@ -51,8 +51,10 @@ def wasserstein_steps(edges: Sequence[float]) -> np.ndarray:
     return np.asarray(np.diff((outer[1:] + outer[:-1]) / 2))
 
 
-def distance(measure: Measure, found: Shares, confidence: float = 0.95) -> Size:
-    """Return a distance of every cell, less the bias that noise gives it, with an interval.
+def distances(
+    measures: Mapping[str, Measure], found: Shares, confidence: float = 0.95
+) -> dict[str, Size]:
+    """Return distances of every cell, less the bias that noise gives them, with intervals.
 
     The bias is what the mean of draws around the difference found exceeds it by, which is more
     than half of it (where nothing differs, no estimate of an absolute value is unbiased); the
@@ -60,32 +62,37 @@ def distance(measure: Measure, found: Shares, confidence: float = 0.95) -> Size:
     at 0.
     """
     difference = found.plain_q - found.plain_p
-    raw = measure(difference)
     tails = ((1 - confidence) / 2, (1 + confidence) / 2)
-    mean, (low, high) = _spread(measure, difference, found, tails)
-    corrected = 2 * raw - mean
-    moved = (corrected, corrected + low - mean, corrected + high - mean)
-    return Size(raw, *(np.maximum(v, 0.0) for v in moved))
+    sizes = {}
+    for name, (mean, (low, high)) in _spread(measures, difference, found, tails).items():
+        raw = measures[name](difference)
+        corrected = 2 * raw - mean
+        moved = (corrected, corrected + low - mean, corrected + high - mean)
+        sizes[name] = Size(raw, *(np.maximum(v, 0.0) for v in moved))
+    return sizes
 
 
 def distance_noise(measure: Measure, found: Shares, quantile: float) -> np.ndarray:
     """Return the quantile of the corrected distance when each user's outputs swap at random."""
-    mean, (high,) = _spread(measure, np.zeros_like(found.plain_p), found, (quantile,))
+    nothing = np.zeros_like(found.plain_p)
+    mean, (high,) = _spread({"": measure}, nothing, found, (quantile,))[""]
     return np.asarray(np.maximum(high - mean, 0.0))
 
 
 def _spread(
-    measure: Measure, centre: np.ndarray, found: Shares, tails: tuple[float, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean, (C,), and quantiles, (tails, C), of a distance over draws around a centre."""
-    mean, quantiles = np.full(len(centre), np.nan), np.full((len(tails), len(centre)), np.nan)
-    covariance = found.difference_covariance
-    for start in range(0, len(centre), _BLOCK):
+    measures: Mapping[str, Measure], centre: np.ndarray, found: Shares, tails: tuple[float, ...]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return mean, (C,), and quantiles, (tails, C), of distances over draws around a centre."""
+    n = len(centre)
+    spread = {name: (np.full(n, np.nan), np.full((len(tails), n), np.nan)) for name in measures}
+    for start in range(0, n, _BLOCK):
         here = slice(start, start + _BLOCK)
-        drawn = measure(_draws(centre[here], covariance[here]))
-        mean[here] = drawn.mean(axis=0)
-        quantiles[:, here] = np.quantile(drawn, tails, axis=0)
-    return mean, quantiles
+        drawn = _draws(centre[here], found.difference_covariance[here])
+        for name, measure in measures.items():
+            values = measure(drawn)
+            spread[name][0][here] = values.mean(axis=0)
+            spread[name][1][:, here] = np.quantile(values, tails, axis=0)
+    return spread
 
 
 def _draws(centre: np.ndarray, covariance: np.ndarray) -> np.ndarray:
@@ -93,5 +100,5 @@ def _draws(centre: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(np.nan_to_num(covariance))
     root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
     half = np.random.default_rng(_SEED).standard_normal((_DRAWS // 2, centre.shape[1]))
-    noise = np.einsum("cij,dj->dci", root, np.concatenate([half, -half]))
-    return np.asarray(centre[None] + noise)
+    noise = (root @ half.T).transpose(2, 0, 1)
+    return np.concatenate([centre + noise, centre - noise])

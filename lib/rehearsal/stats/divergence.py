@@ -7,6 +7,7 @@ added to every bin, which keeps rare bins finite and unbiased to first order.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.stats import norm
@@ -36,7 +37,7 @@ class Shares:
     plain_q: np.ndarray
     covariance: np.ndarray
 
-    @property
+    @cached_property
     def difference_covariance(self) -> np.ndarray:
         """Return the covariance of q - p, shape (C, K, K)."""
         k = self.p.shape[1]

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import fdtrc
 from scipy.stats import f, t
+
+Numbers = float | np.ndarray
 
 LEAST_MOVERS = 10
 """Users that must move a pool of bins for it to be a degree of freedom of its own."""
@@ -57,14 +60,27 @@ def clustered_wald(
     along = (vectors[:, held].T @ d) / np.sqrt(values[held])
     statistic = float(along @ along)
     weights = member @ (vectors[:, held] @ (along / np.sqrt(values[held])))
-    units = min(float(n_users), (1 + 2 / df) * n_movers - 2) if df else 0.0
-    p_value = float("nan")
-    if df and units > df:
-        least = 2.0 ** (1 - n_movers)
-        ratio = min(statistic / units, 1.0)
-        tail = 0.0 if ratio == 1 else f.sf(ratio / (1 - ratio) * (units - df) / df, df, units - df)
-        p_value = max(float(tail), least)
-    return Wald(statistic, df, units, p_value, weights)
+    units = wald_units(df, n_users, n_movers)
+    p_value = wald_p_value(statistic, df, units, n_movers)
+    return Wald(statistic, df, float(units), float(p_value), weights)
+
+
+def wald_units(df: Numbers, n_users: Numbers, n_movers: Numbers) -> np.ndarray:
+    """Return the size of the sample that the reference of `clustered_wald` is of."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        matched = (1 + 2 / np.asarray(df, float)) * n_movers - 2
+    return np.asarray(np.where(np.asarray(df) > 0, np.minimum(n_users, matched), 0.0))
+
+
+def wald_p_value(statistic: Numbers, df: Numbers, units: Numbers, n_movers: Numbers) -> np.ndarray:
+    """Return the p-value of `clustered_wald`; NaN where there is nothing to test."""
+    df, units = np.asarray(df, float), np.asarray(units, float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.minimum(statistic / units, 1.0)
+        tail = fdtrc(df, units - df, ratio / (1 - ratio) * (units - df) / df)
+        tail = np.where(ratio == 1, 0.0, tail)
+    least = 2.0 ** (1 - np.asarray(n_movers, float))
+    return np.asarray(np.where((df > 0) & (units > df), np.maximum(tail, least), np.nan))
 
 
 def pools_of(movers: np.ndarray, *, ordered: bool, least: int = LEAST_MOVERS) -> np.ndarray:

@@ -15,9 +15,8 @@ NAME = "score-drift"
 def step(job: Job) -> str:
     """Count once, then score every metric from the counts."""
     bins = count_run(job)
-    found = score_run(job, bins)
-    drifting = sorted(found["segment_id"].dropna().unique())
-    return f"{len(drifting)} segments breach: {', '.join(drifting) or 'none'}"
+    drifting, n = score_run(job, bins)
+    return f"{len(drifting)} of {n} segments breach: {', '.join(drifting) or 'none'}"
 
 
 command = step_command(NAME, step, __doc__, spans=True)

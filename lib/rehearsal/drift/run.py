@@ -98,8 +98,12 @@ def _kept_version(job: Job) -> str:
     return str(kept["bins_version"])
 
 
-def score_run(job: Job, bins: Bins) -> pd.DataFrame:
-    """Replace everything that derives from the run's counts; return its rows of `alerts`."""
+def score_run(job: Job, bins: Bins) -> tuple[list[str], int]:
+    """Replace everything that derives from the run's counts.
+
+    Returns:
+        The segments in breach, and how many segments there are.
+    """
     store, held = job.store, job.segmentation
     # Bounded by segments x windows x outputs x bins^2.
     counts = store.read(DRIFT_COUNTS, run_id=job.run_id).where("request_type IS NULL").toPandas()
@@ -122,7 +126,7 @@ def score_run(job: Job, bins: Bins) -> pd.DataFrame:
     breaches = alerts(found.scores, names)
     alerted = to_spark(job.spark, breaches, ALERTS).withColumns(version)
     store.replace(ALERTS, alerted, run_id=job.run_id)
-    return breaches
+    return sorted(breaches["segment_id"].dropna().unique()), len(names)
 
 
 def attribute_run(job: Job) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pyspark.sql import functions as F
 
 from rehearsal.configure import load_settings
+from rehearsal.drift.score import score_drift
 from rehearsal.runtime import Job
 from rehearsal.session import get_session
 from rehearsal.tables import schemas as tables
@@ -41,12 +42,44 @@ of_segment = contributions.where(F.col("segment_id") == segment)
 of_segment.orderBy("output", "rank").select("output", "request_type", "share", "n_requests").show()
 
 # COMMAND ----------
-# MAGIC %md ## The requests the two models differ on most
+# MAGIC %md ## Since when, which sub-populations, and why
+
+# COMMAND ----------
+since = job.store.read(tables.DRIFT_ONSETS, run_id=RUN_ID)
+since.where(F.col("segment_id") == segment).select(
+    "output", "test", "window_start", "earliest_window_start", "latest_window_start"
+).show(truncate=False)
+drivers = job.store.read(tables.DRIFT_DRIVERS, run_id=RUN_ID)
+drivers.where(F.col("segment_id") == segment).where("status = 'confirmed'").orderBy(
+    "output", "rank"
+).select(
+    "output", "dimension_1", "value_1", "dimension_2", "value_2", "share", "lift", "q_value"
+).show(20, truncate=False)
+reasons = job.store.read(tables.DRIFT_REASONS, run_id=RUN_ID)
+reasons.where(F.col("segment_id") == segment).select("output", "verdict", "reason").show(
+    truncate=False
+)
+
+# COMMAND ----------
+# MAGIC %md
+# MAGIC ## Ask another question of the same replays
+# MAGIC `score_drift` takes any frames: other windows, other thresholds, other segments. Nothing is
+# MAGIC written.
 
 # COMMAND ----------
 segments = job.segments()
-members = segments.where(F.col("segment_id") == segment)
 replays = job.store.read(tables.REPLAYS, run_id=RUN_ID, origin="logged")
+again = score_drift(replays, segments, settings.drift, kpis=list(settings.kpis))
+own = again.scores[again.scores["segment_id"] == segment]
+shown = ["window_start", "output", "metric", "score_bias_corrected", "ci_low", "ci_high", "q_value",
+         "detectable", "status"]  # fmt: skip
+print(own[own["threshold"].notna()][shown].to_string(index=False, max_rows=30))
+
+# COMMAND ----------
+# MAGIC %md ## The requests the two models differ on most
+
+# COMMAND ----------
+members = segments.where(F.col("segment_id") == segment)
 apart = F.abs(F.col("experimental.value") - F.col("production.value"))
 differing = (
     replays.join(members.select("user_id"), "user_id")

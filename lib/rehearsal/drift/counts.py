@@ -20,7 +20,7 @@ from rehearsal.settings import Window
 from rehearsal.tables.schemas import COLD
 
 _ROWS_PER_PART = 1_000_000
-_MERGERS = 16
+_MERGERS = 200
 _KEYS = ("segment_id", "window", "request_type")
 
 

@@ -1,6 +1,7 @@
-"""Attribute each breaching segment's drift to request types.
+"""Attribute each breaching segment's drift to request types and sub-populations, and say why.
 
-Reads drift_scores and drift_counts; writes drift_contributions.
+Reads drift_scores, drift_counts, drift_onsets, replays, requests and users; writes
+drift_contributions, drift_drivers and drift_reasons.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ NAME = "attribute-drift"
 
 
 def step(job: Job) -> str:
-    """Split the drift of every breaching segment and output over its request types."""
+    """Split the drift of every breaching segment and output, and find where it comes from."""
     parts = attribute_run(job)
     first = parts[parts["rank"] == 1].drop_duplicates(["request_type", "segment_id"])
     top = [f"{row.request_type} in {row.segment_id}" for row in first.itertuples()]

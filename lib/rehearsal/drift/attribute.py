@@ -18,7 +18,7 @@ COLUMNS = (
     "segment_id", "output", "test", "request_type", "n_requests", "request_share", "contribution",
     "share", "statistic", "size_metric", "size_contribution", "size_share", "rank",
 )  # fmt: skip
-_SIZE_SUMS = {
+SIZE_SUMS = {
     ("value", "flip_rate"): "n_flips", ("value", "mse"): "sum_distance",
     ("value", "relative_mse"): "sum_distance", ("value", "mae"): "sum_absolute",
     ("class", "flip_rate"): "n_flips", ("class", "mean_kl_nats"): "sum_distance",
@@ -137,7 +137,7 @@ def _parts(one: Direction, counts: pd.DataFrame) -> pd.DataFrame:
         change = (both["sum_experimental"] - both["sum_production"]).to_numpy(float)
         parts, sizes = change * one.weights[0], change / n.sum()
     else:
-        sums = by_type[_SIZE_SUMS[one.output, one.metrics[0]]].sum().to_numpy(float)
+        sums = by_type[SIZE_SUMS[one.output, one.metrics[0]]].sum().to_numpy(float)
         parts, sizes = sums, sums / n.sum()
     return pd.DataFrame({"n": n.to_numpy(), "part": parts, "size": sizes}, n.index)
 

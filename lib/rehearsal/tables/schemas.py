@@ -543,6 +543,101 @@ DRIFT_CONTRIBUTIONS = TableContract(
     slice_by=("run_id",),
 )
 
+_DIMENSION = "request_type, a mapped feature or profile attribute, 'hour of day', 'part of week'"
+_VALUE = "a category or range; '(other)' = a rarer category, '(missing)' = none"
+DRIFT_DRIVERS = TableContract(
+    name="drift_drivers",
+    comment="Sub-populations that bring more of a breaching segment's drift than their size does; "
+    "suggested by half of the users, tested in the other half",
+    made_by="attribute-drift",
+    schema=StructType(
+        [
+            RUN,
+            VERSION,
+            SEGMENT,
+            OUTPUT_NAME,
+            column("test", S, "distribution, mean or size"),
+            column("rank", N, "1 = the most share beyond request_share"),
+            column("dimension_1", S, _DIMENSION),
+            column("value_1", S, _VALUE),
+            column("dimension_2", S, "the second condition, as well as the first; NULL = none"),
+            column("value_2", S, "as value_1; NULL = no second condition"),
+            column("n_requests", L, "its paired requests in the breaching windows"),
+            column("request_share", D, "of the segment's paired requests there, 0..1"),
+            column("contribution", D, "its part of the test statistic (size: of the sum), signed"),
+            column("share", D, "contribution over the whole; sub-populations overlap"),
+            column("lift", D, "share / request_share; 1 = drifts like the segment"),
+            column("p_value", D, "of a mean like the rest's, users as units; NULL = too few users"),
+            column("q_value", D, "p_value after all that were tested in the run"),
+            column("status", S, "'confirmed' (q_value <= alpha, drifts more) or 'not confirmed'"),
+            column("n_searched", L, "sub-populations that were looked at in the segment"),
+        ]
+    ),
+    key=(
+        "run_id", "segment_id", "output", "test", "dimension_1", "value_1", "dimension_2",
+        "value_2",
+    ),
+    slice_by=("run_id",),
+)  # fmt: skip
+
+_ACCURACY = _struct(
+    expected_accuracy=D,
+    rescaled_accuracy=D,
+    calibration_gap_baseline=D,
+    calibration_gap=D,
+    p_value=D,
+    q_value=D,
+)
+_MIX_PART = _struct(
+    dimension=S, mix_part=D, rate_part=D, js_distance=D, psi=D, p_value=D, q_value=D
+)
+DRIFT_REASONS = TableContract(
+    name="drift_reasons",
+    comment="Why a segment drifts: its windows in breach against its windows before the drift",
+    made_by="attribute-drift",
+    schema=StructType(
+        [
+            RUN,
+            VERSION,
+            SEGMENT,
+            OUTPUT_NAME,
+            column("test", S, "distribution, mean or size"),
+            column(
+                "verdict",
+                S,
+                "inputs (the requests changed), models (they answer the same requests apart), "
+                "outcomes (production became wrong about what happens), mixed, or no baseline",
+            ),
+            column("reason", S, "the verdict in a sentence"),
+            column("dimension", S, "whose mix brings a fifth of score_change or more; NULL = none"),
+            column("mix_share", D, "the most that the mix of one dimension brings of it, 1 = all"),
+            column("baseline_start", T, "first instant of the windows before the drift, UTC"),
+            column("n_baseline", L, "paired requests before the drift"),
+            column("score_baseline", D, "mean of a request's part of the statistic before"),
+            column("score_change", D, "the same mean in the breaching windows, less that"),
+            column(
+                "dimensions",
+                ArrayType(_MIX_PART),
+                "per dimension, most mix_part first: score_change = mix_part (other shares of "
+                "values, scores as before) + rate_part (other scores); js_distance 0..1 and psi of "
+                "the mix, corrected for noise; p and q of an unchanged mix, users as units",
+            ),
+            *(
+                column(
+                    side,
+                    _ACCURACY,
+                    f"{side} model: mean confidence in the breaching windows; that times hits per "
+                    "confidence before the drift; confidence - hits before and in the breaching "
+                    "windows; p and q of no change of it",
+                )
+                for side in ("production", "experimental")
+            ),
+        ]
+    ),
+    key=("run_id", "segment_id", "output", "test"),
+    slice_by=("run_id",),
+)
+
 SYNTHESIZERS = TableContract(
     name="synthesizers",
     comment="One fitted generator per breaching segment; weights are safetensors bytes",
@@ -698,6 +793,8 @@ ALL = (
     DRIFT_METRICS,
     ALERTS,
     DRIFT_CONTRIBUTIONS,
+    DRIFT_DRIVERS,
+    DRIFT_REASONS,
     SYNTHESIZERS,
     SYNTHETIC_REQUESTS,
     FIDELITY,

@@ -1,16 +1,14 @@
 """Since when a segment drifts: the change point of each output's differences over windows."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
 from rehearsal.drift.cells import Cells, Stack
-from rehearsal.drift.measure_bins import distribution_parts
+from rehearsal.drift.measure_bins import ORDERED, distribution_parts
 from rehearsal.drift.measure_sums import change_parts
 from rehearsal.drift.measured import DISTRIBUTION, MEAN
-from rehearsal.stats.paired import clustered_wald, pools_of
+from rehearsal.stats.paired import Wald, clustered_wald, pools_of
 
 COLUMNS = (
     "segment_id", "output", "test", "window_start", "earliest_window_start",
@@ -23,10 +21,11 @@ def onsets(scores: pd.DataFrame, cells: Cells) -> pd.DataFrame:
     """Return where each breaching segment's drift begins, one row per output and test.
 
     The drift is taken to go on from its first window to the last one in breach, and to be absent
-    before; the start is where the test of those windows together is strongest, which is the
-    likelihood's maximum for a step. earliest and latest are the starts whose log-likelihood is
-    less than chi-square(1)'s 95% point / 2 below it. Sizes (flips, errors) have no sign to add up:
-    they follow the distribution's or the mean's row of the same output.
+    before. Windows are compared along its direction, that of the windows in breach, in which the
+    noise of a window has one dimension; the start is where the test of all windows from there on
+    is strongest, the likelihood's maximum for a step. earliest and latest are the starts whose
+    log-likelihood is less than chi-square(1)'s 95% point / 2 below it. Sizes (flips, errors) have
+    no sign to add up: they follow the distribution's or the mean's row of the same output.
 
     Args:
         scores: rows of `with_verdicts`.
@@ -50,8 +49,15 @@ def _onset(
 ) -> dict[str, object]:
     starts = cells.grid.windows["window_start"]
     first, last = segment * len(starts), breaching[-1]
-    walds = list(_from_each(stack, range(first, first + last + 1), test))
-    statistics = np.array([wald[0] for wald in walds])
+    at = np.arange(first, first + last + 1)
+    parts = [(distribution_parts if test == DISTRIBUTION else change_parts)(stack, i) for i in at]
+    differences, spreads = (np.array(part) for part in zip(*parts, strict=True))
+    wald = _together(stack, differences[breaching], spreads[breaching], at[breaching], test)
+    along = differences @ wald.weights
+    noise = np.einsum("i,wij,j->w", wald.weights, spreads, wald.weights)
+    # From each window to the last one.
+    totals, noises = (values[::-1].cumsum()[::-1] for values in (along, noise))
+    statistics = np.divide(totals**2, noises, out=np.zeros(len(at)), where=noises > 0)
     best = int(statistics.argmax())
     near = np.flatnonzero(statistics >= statistics[best] - chi2.ppf(_CONFIDENCE, 1))
     return {
@@ -60,20 +66,17 @@ def _onset(
         "latest_window_start": starts[near[-1]],
         "last_window_start": starts[last],
         "n_breaching_windows": len(breaching),
-        "test_statistic": walds[best][0],
-        "df": walds[best][1],
+        "test_statistic": wald.statistic,
+        "df": wald.df,
     }
 
 
-def _from_each(stack: Stack, cells: range, test: str) -> Iterator[tuple[float, int]]:
-    """Return (statistic, df) of the windows from each one to the last, in order of windows."""
-    binned = test == DISTRIBUTION
-    parts = [(distribution_parts if binned else change_parts)(stack, cell) for cell in cells]
+def _together(
+    stack: Stack, differences: np.ndarray, spreads: np.ndarray, at: np.ndarray, test: str
+) -> Wald:
+    """Return the test of the breaching windows together; its weights are the drift's direction."""
     pools = None
-    if binned:
-        pools = pools_of(stack.moved_bins[cells.start : cells.stop].sum(axis=0), ordered=False)
-    differences = np.array([d for d, _ in parts])[::-1].cumsum(axis=0)[::-1]
-    spreads = np.array([s for _, s in parts])[::-1].cumsum(axis=0)[::-1]
-    for difference, spread in zip(differences, spreads, strict=True):
-        wald = clustered_wald(difference, spread, 2, 2, pools)
-        yield wald.statistic, wald.df
+    if test == DISTRIBUTION:
+        movers = stack.moved_bins[at].sum(axis=0)
+        pools = pools_of(movers, ordered=stack.output == ORDERED)
+    return clustered_wald(differences.sum(axis=0), spreads.sum(axis=0), 2, 2, pools)

@@ -449,7 +449,7 @@ DRIFT_ONSETS = TableContract(
             column("latest_window_start", T, "the latest"),
             column("last_window_start", T, "the last window in breach"),
             column("n_breaching_windows", N, "windows in breach"),
-            column("test_statistic", D, "Wald statistic of the windows from start to last"),
+            column("test_statistic", D, "Wald statistic of the windows in breach together"),
             column("df", N, "its degrees of freedom"),
         ]
     ),

@@ -128,7 +128,8 @@ def test_products_over_users_are_those_of_each_users_own_counts(
     found = cell(counts, "s2", 1, "class")
     assert found["user_bins"].tolist() == pack(own.T @ own).tolist()
     apart = own[:, :2] != own[:, 2:]
-    assert found["moved_bins"].tolist() == apart.sum(axis=0).tolist()
+    fourths = ((own[:, 2:] - own[:, :2]) ** 4).sum(axis=0)
+    assert found["fourth_bins"].tolist() == fourths.tolist()
     assert (found["n_moved"], found["n_users"]) == (apart.any(axis=1).sum(), len(own))
 
 

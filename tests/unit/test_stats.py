@@ -20,7 +20,13 @@ from rehearsal.stats.distance import (
 )
 from rehearsal.stats.divergence import CURVATURE, Shares, divergence, js_distance, shares
 from rehearsal.stats.multiple import hierarchical_q_values, q_values, simes, spending
-from rehearsal.stats.paired import above, clustered_wald, pools_of, wald_threshold
+from rehearsal.stats.paired import (
+    above,
+    clustered_wald,
+    pools_of,
+    steady_pools,
+    wald_threshold,
+)
 from rehearsal.stats.power import POWER, detectable_divergence, noncentrality
 from rehearsal.stats.ratio import ratio
 
@@ -363,3 +369,33 @@ def test_looks_never_spend_more_than_alpha(plan: str) -> None:
     shares = spending(30, np.arange(1, 31), plan)  # type: ignore[arg-type]
     assert (shares > 0).all()
     assert shares.sum() <= 1 + 1e-12
+
+
+def test_bins_hold_enough_effective_users_more_where_one_user_weighs_more() -> None:
+    single = np.array([12.0, 11, 25, 3, 9])  # differences of 1: squares are fourth powers
+    assert steady_pools(single, single, ordered=True).tolist() == [0, 1, 2, 3, 3]
+    heavy = steady_pools(single * 16, single * 256, ordered=True)  # differences of 4
+    # Too few for pools of 38 or so; but for two of 10, cut where half of them lie.
+    assert heavy.tolist() == [0, 0, 1, 1, 1]
+
+
+def test_two_pools_are_made_where_there_are_users_for_two() -> None:
+    squares = np.array([100.0, 100, 100, 100])
+    fourths = squares**2 / 8  # 8 effective users each
+    assert steady_pools(squares, fourths, ordered=True).tolist() == [0, 0, 1, 1]
+    assert steady_pools(squares, squares**2 / 2, ordered=True).tolist() == [0, 0, 0, 0]
+
+
+def test_the_test_holds_its_level_where_one_model_favours_an_answer_per_user() -> None:
+    """Users' differences are skewed then: E[d] = 0, but few users go far one way."""
+    rng = np.random.default_rng(9)
+    k, rejected = 10, []
+    for _ in range(1500):
+        apart = -rng.multinomial(10, np.full(k, 1 / k), size=150).astype(float)
+        apart[np.arange(150), rng.integers(k, size=150)] += 10
+        spread = apart.T @ apart
+        pools = steady_pools(np.diag(spread), (apart**4).sum(axis=0), ordered=True)
+        rejected.append(clustered_wald(apart.sum(axis=0), spread, 500, 150, pools).p_value)
+    levels = np.array(rejected)
+    assert (levels <= 0.05).mean() <= 0.08
+    assert (levels <= 0.01).mean() <= 0.025

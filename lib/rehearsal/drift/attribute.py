@@ -9,10 +9,10 @@ import pandas as pd
 
 from rehearsal.drift.cells import Cells, Stack
 from rehearsal.drift.measure import EXPECTED_ACCURACY
-from rehearsal.drift.measure_bins import ORDERED, distribution_parts
+from rehearsal.drift.measure_bins import bin_pools, distribution_parts
 from rehearsal.drift.measure_sums import change_parts
 from rehearsal.drift.measured import DISTRIBUTION, MEAN, SIZE
-from rehearsal.stats.paired import clustered_wald, pools_of
+from rehearsal.stats.paired import clustered_wald
 
 COLUMNS = (
     "segment_id", "output", "test", "request_type", "n_requests", "request_share", "contribution",
@@ -74,7 +74,7 @@ def _weights(stack: Stack, at: np.ndarray, test: str) -> tuple[np.ndarray, np.nd
     if test == MEAN:
         wald = clustered_wald(difference, spread, 2, 2)
         return wald.weights, one
-    pools = pools_of(stack.moved_bins[at].sum(axis=0), ordered=stack.output == ORDERED)
+    pools = bin_pools(stack, at, spread)
     wald = clustered_wald(difference, spread, 2, 2, pools)
     return wald.weights, kl_weights(stack.joint[at].sum(axis=0))
 

@@ -50,7 +50,7 @@ class Stack:
     products: np.ndarray  # (C, 8, 8), over users
     joint: np.ndarray  # (C, K, K); K = 0 without bins
     user_bins: np.ndarray  # (C, 2K, 2K), over users
-    moved_bins: np.ndarray  # (C, K)
+    fourth_bins: np.ndarray  # (C, K)
 
     @property
     def n_bins(self) -> int:
@@ -120,5 +120,5 @@ def _stack(output: str, rows: pd.DataFrame, grid: Grid, k: int) -> Stack:
         unpack(stacked("user_sums", N_SUMS * (N_SUMS + 1) // 2), N_SUMS),
         stacked("joint_bins", k * k).reshape(grid.size, k, k),
         unpack(stacked("user_bins", pairs), 2 * k),
-        stacked("moved_bins", k),
+        stacked("fourth_bins", k),
     )

@@ -46,7 +46,7 @@ class Layout:
                 (output.name, "user_sums", triangle(N_SUMS)),
                 (output.name, "joint", k * k),
                 (output.name, "user_bins", triangle(2 * k)),
-                (output.name, "movers", k),
+                (output.name, "fourths", k),
             ]
         return _placed(parts)
 

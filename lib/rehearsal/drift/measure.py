@@ -64,7 +64,7 @@ def _tested_cells(grid: Grid, enough: np.ndarray) -> np.ndarray:
 
 
 def _subset(stack: Stack, chosen: np.ndarray) -> Stack:
-    names = ("sums", "products", "joint", "user_bins", "moved_bins")
+    names = ("sums", "products", "joint", "user_bins", "fourth_bins")
     arrays = {name: getattr(stack, name)[chosen] for name in names}
     sizes = {name: values[chosen] for name, values in stack.sizes.items()}
     return replace(stack, sizes=sizes, **arrays)

@@ -20,7 +20,7 @@ from rehearsal.stats.distance import (
     wasserstein_steps,
 )
 from rehearsal.stats.divergence import CURVATURE, Shares, divergence, js_distance, shares
-from rehearsal.stats.paired import Wald, clustered_wald, pools_of
+from rehearsal.stats.paired import Wald, clustered_wald, steady_pools
 from rehearsal.stats.power import (
     detectable_deviations,
     detectable_divergence,
@@ -78,10 +78,16 @@ def histogram_measures(
 
 def distribution_test(stack: Stack, cell: int) -> Wald:
     """Return the user-clustered test of equal distributions in one cell, rare bins pooled."""
-    pools = pools_of(stack.moved_bins[cell], ordered=stack.output == ORDERED)
     difference, spread = distribution_parts(stack, cell)
+    pools = bin_pools(stack, np.array([cell]), spread)
     n_users, n_moved = (int(stack.sizes[name][cell]) for name in ("n_users", "n_moved"))
     return clustered_wald(difference, spread, n_users, n_moved, pools)
+
+
+def bin_pools(stack: Stack, at: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """Return the pool of each bin for a test of these cells together; spread is theirs, summed."""
+    fourths = stack.fourth_bins[at].sum(axis=0)
+    return steady_pools(np.diag(spread), fourths, ordered=stack.output == ORDERED)
 
 
 def distribution_parts(stack: Stack, cell: int) -> tuple[np.ndarray, np.ndarray]:

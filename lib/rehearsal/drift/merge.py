@@ -15,7 +15,7 @@ MERGED = (
     "sum_production double, sum_experimental double, sum_production_sq double, "
     "sum_experimental_sq double, sum_distance double, sum_absolute double, n_flips bigint, "
     "production_bins array<bigint>, experimental_bins array<bigint>, joint_bins array<bigint>, "
-    "user_bins array<double>, user_sums array<double>, moved_bins array<bigint>"
+    "user_bins array<double>, user_sums array<double>, fourth_bins array<double>"
 )
 _SUM_NAMES = ("n_paired", *(f"sum_{name}" for name in SUMS[1:-1]), "n_flips")
 _WHOLE = pa.int64()
@@ -120,7 +120,7 @@ def _typed_arrays(layout: Layout, output: str, sums: np.ndarray) -> dict[str, pa
         "joint_bins": empty,
         "user_bins": pa.nulls(n, pa.list_(pa.float64())),
         "user_sums": pa.nulls(n, pa.list_(pa.float64())),
-        "moved_bins": empty,
+        "fourth_bins": pa.nulls(n, pa.list_(pa.float64())),
     }
 
 
@@ -128,19 +128,15 @@ def _cell_arrays(layout: Layout, output: str, sums: np.ndarray) -> dict[str, pa.
     joint = sums[:, layout.cell[output, "joint"]]
     n, k = len(sums), round(joint.shape[1] ** 0.5)
     square = joint.reshape(n, k, k)
-    empty = pa.nulls(n, pa.list_(_WHOLE))
+    empty, nothing = (pa.nulls(n, pa.list_(kind)) for kind in (_WHOLE, pa.float64()))
     of = layout.cell
     return {
         "production_bins": _lists(square.sum(axis=2), _WHOLE) if k else empty,
         "experimental_bins": _lists(square.sum(axis=1), _WHOLE) if k else empty,
         "joint_bins": _lists(joint, _WHOLE) if k else empty,
-        "user_bins": (
-            _lists(sums[:, of[output, "user_bins"]], pa.float64())
-            if k
-            else pa.nulls(n, pa.list_(pa.float64()))
-        ),
+        "user_bins": _lists(sums[:, of[output, "user_bins"]], pa.float64()) if k else nothing,
         "user_sums": _lists(sums[:, of[output, "user_sums"]], pa.float64()),
-        "moved_bins": _lists(sums[:, of[output, "movers"]], _WHOLE) if k else empty,
+        "fourth_bins": _lists(sums[:, of[output, "fourths"]], pa.float64()) if k else nothing,
     }
 
 

@@ -5,10 +5,10 @@ import pandas as pd
 from scipy.stats import chi2
 
 from rehearsal.drift.cells import Cells, Stack
-from rehearsal.drift.measure_bins import ORDERED, distribution_parts
+from rehearsal.drift.measure_bins import bin_pools, distribution_parts
 from rehearsal.drift.measure_sums import change_parts
 from rehearsal.drift.measured import DISTRIBUTION, MEAN
-from rehearsal.stats.paired import Wald, clustered_wald, pools_of
+from rehearsal.stats.paired import Wald, clustered_wald
 
 COLUMNS = (
     "segment_id", "output", "test", "window_start", "earliest_window_start",
@@ -75,8 +75,6 @@ def _together(
     stack: Stack, differences: np.ndarray, spreads: np.ndarray, at: np.ndarray, test: str
 ) -> Wald:
     """Return the test of the breaching windows together; its weights are the drift's direction."""
-    pools = None
-    if test == DISTRIBUTION:
-        movers = stack.moved_bins[at].sum(axis=0)
-        pools = pools_of(movers, ordered=stack.output == ORDERED)
-    return clustered_wald(differences.sum(axis=0), spreads.sum(axis=0), 2, 2, pools)
+    spread = spreads.sum(axis=0)
+    pools = bin_pools(stack, at, spread) if test == DISTRIBUTION else None
+    return clustered_wald(differences.sum(axis=0), spread, 2, 2, pools)

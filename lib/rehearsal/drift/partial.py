@@ -134,10 +134,10 @@ class _Sums:
             self.types[:, at + side * k : at + side * k + k] = marginal.reshape(-1, k)
         often = np.bincount(user, minlength=len(rows.user_cell)) > 1
         again = often[user]
-        products, movers, moved = self._of_single(user[~again], p[~again], e[~again], k)
-        self._add_repeated((user[again], p[again], e[again]), products, movers, moved)
+        products, fourths, moved = self._of_single(user[~again], p[~again], e[~again], k)
+        self._add_repeated((user[again], p[again], e[again]), products, fourths, moved)
         self.cells[:, self.layout.cell[output.name, "user_bins"]] = pack(products)
-        self.cells[:, self.layout.cell[output.name, "movers"]] = movers
+        self.cells[:, self.layout.cell[output.name, "fourths"]] = fourths
         self.cells[:, self.layout.cell[output.name, "users"].start + 1] = moved
 
     def _joint(self, user: np.ndarray, p: np.ndarray, e: np.ndarray, k: int) -> np.ndarray:
@@ -147,9 +147,10 @@ class _Sums:
     def _of_single(
         self, user: np.ndarray, p: np.ndarray, e: np.ndarray, k: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return products, movers per bin and movers of users with one request in their cell.
+        """Return products, fourth powers of differences and movers of users with one request.
 
-        Such a user's products are 1 where its bins meet: the joint counts have them all.
+        Such a user's products are 1 where its bins meet and its differences are 1: the joint
+        counts have them all.
         """
         joint = self._joint(user, p, e, k).reshape(-1, k, k).astype(float)
         rows, columns = joint.sum(axis=2), joint.sum(axis=1)
@@ -165,12 +166,12 @@ class _Sums:
         self,
         placed: tuple[np.ndarray, np.ndarray, np.ndarray],
         products: np.ndarray,
-        movers: np.ndarray,
+        fourths: np.ndarray,
         moved: np.ndarray,
     ) -> None:
         """Add users with several requests in a cell; a few cells at a time, to bound memory."""
         user, p, e = placed
-        k = movers.shape[1]
+        k = fourths.shape[1]
         new = np.ones(len(user), bool)
         new[1:] = user[1:] != user[:-1]
         nth, cells = np.cumsum(new) - 1, self.rows.user_cell[user[new]]
@@ -181,11 +182,11 @@ class _Sums:
             at = (nth[a:b] - low) * 2 * k
             codes = np.concatenate([at + p[a:b], at + k + e[a:b]])
             own = np.bincount(codes, minlength=(high - low) * 2 * k).reshape(-1, 2 * k) * 1.0
-            apart = own[:, :k] != own[:, k:]
+            apart = own[:, k:] - own[:, :k]
             for cell in range(first, last):
                 mine = slice(int(bounds[cell]) - low, int(bounds[cell + 1]) - low)
                 products[cell] += own[mine].T @ own[mine]
-                movers[cell] += apart[mine].sum(axis=0)
+                fourths[cell] += (apart[mine] ** 4).sum(axis=0)
                 moved[cell] += apart[mine].any(axis=1).sum()
 
 

@@ -8,7 +8,7 @@ from scipy.stats import f, t
 
 Numbers = float | np.ndarray
 
-LEAST_MOVERS = 10
+LEAST_MOVERS, LEAST_SKEWED = 10, 40
 """Users that must move a pool of bins for it to be a degree of freedom of its own."""
 
 
@@ -83,7 +83,7 @@ def wald_p_value(statistic: Numbers, df: Numbers, units: Numbers, n_movers: Numb
     return np.asarray(np.where((df > 0) & (units > df), np.maximum(tail, least), np.nan))
 
 
-def pools_of(movers: np.ndarray, *, ordered: bool, least: int = LEAST_MOVERS) -> np.ndarray:
+def pools_of(movers: np.ndarray, *, ordered: bool, least: float = LEAST_MOVERS) -> np.ndarray:
     """Return the pool of each bin, so that at least `least` users move each pool.
 
     Ordered bins are pooled with their neighbours, classes with the other rare classes. Movers say
@@ -95,14 +95,42 @@ def pools_of(movers: np.ndarray, *, ordered: bool, least: int = LEAST_MOVERS) ->
         least: the least movers of a pool.
     """
     order = np.arange(len(movers)) if ordered else np.argsort(-movers, kind="stable")
-    pools, pool, held = np.zeros(len(movers), int), 0, 0
+    pools, pool, held = np.zeros(len(movers), int), 0, 0.0
     for place in order:
         pools[place] = pool
-        held += int(movers[place])
+        held += float(movers[place])
         if held >= least:
-            pool, held = pool + 1, 0
+            pool, held = pool + 1, 0.0
     if held < least and pool:  # what is left joins the pool before it
         pools[pools == pool] = pool - 1
+    return pools
+
+
+def steady_pools(squares: np.ndarray, fourths: np.ndarray, *, ordered: bool) -> np.ndarray:
+    """Return the pool of each bin, so that no pool's variance hangs on a few users.
+
+    A bin is moved by (sum d_u^2)^2 / sum d_u^4 effective users: all that move it where each has
+    one request, fewer where some weigh more. Differences of one request are as often 1 as -1
+    under the null, and LEAST_MOVERS will do; those of several can be skewed (one model favours an
+    answer per user), and the test needs up to LEAST_SKEWED for its tail to hold. Signs do not
+    enter, so that the test given the pools keeps its level under random signs. Where there are
+    enough for two pools of LEAST_MOVERS there are at least two.
+
+    Args:
+        squares: sum over users of d_u^2 per bin, (K,).
+        fourths: of d_u^4.
+        ordered: bins of a number, else classes.
+    """
+    effective = np.divide(squares**2, fourths, out=np.zeros(len(squares)), where=fourths > 0)
+    several = 1 - squares.sum() / max(fourths.sum(), 1e-300)
+    least = LEAST_MOVERS + (LEAST_SKEWED - LEAST_MOVERS) * max(several, 0.0)
+    pools = pools_of(effective, ordered=ordered, least=least)
+    if pools.any() or effective.sum() < 2 * LEAST_MOVERS or (effective > 0).sum() < 2:  # noqa: PLR2004
+        return pools
+    order = np.arange(len(effective)) if ordered else np.argsort(-effective, kind="stable")
+    below = effective[order].cumsum()
+    cut = int(np.abs(below[:-1] - below[-1] / 2).argmin())
+    pools[order[cut + 1 :]] = 1
     return pools
 
 

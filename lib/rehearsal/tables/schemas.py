@@ -385,7 +385,11 @@ DRIFT_COUNTS = TableContract(
                 "the same of their sums: requests, production, experimental, squares of both, "
                 "distance, absolute, flips",
             ),
-            column("moved_bins", ArrayType(L), "users with a difference in each bin"),
+            column(
+                "fourth_bins",
+                ArrayType(D),
+                "sum over users of the fourth power of their difference in each bin",
+            ),
         ]
     ),
     key=("run_id", "segment_id", "window_start", "request_type", "output"),

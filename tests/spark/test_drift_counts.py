@@ -1,4 +1,4 @@
-"""One pass counts what pandas counts, by whole users, adds over windows, and places every request."""
+"""One pass counts what pandas counts, by whole users, adds over windows, places every request."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -248,7 +248,12 @@ def one_request(replays: DataFrame) -> Callable[..., DataFrame]:
     return make
 
 
-INSTANTS = ["2026-03-29 00:59:59.999", "2026-03-29 01:00:00", "2024-02-29 23:59:59", "1969-12-31 23:00:00"]
+INSTANTS = [
+    "2026-03-29 00:59:59.999",
+    "2026-03-29 01:00:00",
+    "2024-02-29 23:59:59",
+    "1969-12-31 23:00:00",
+]
 
 
 @pytest.mark.parametrize("window", ["day", "week", "month"])
@@ -292,6 +297,17 @@ def test_a_vector_that_is_none_is_counted_as_missing(
     rows = drift_counts(one_request(experimental=broken), segments, BINS, "week", []).toPandas()
     found = rows[(rows["output"] == "class") & rows["request_type"].isna()].iloc[0]
     assert (found["n_requests"], found["n_paired"], found[lacking]) == (1, 0, 1)
+
+
+@pytest.mark.parametrize("text", ["Infinity", "-Infinity", "NaN"])
+def test_a_value_that_is_no_finite_number_is_counted_as_such(
+    one_request: Callable[..., DataFrame], segments: DataFrame, text: str
+) -> None:
+    vector = F.array(F.lit(0.5), F.lit(0.5)).alias("probabilities")
+    broken = F.struct(vector, F.lit(float(text)).alias("value"))
+    rows = drift_counts(one_request(production=broken), segments, BINS, "week", []).toPandas()
+    found = rows[(rows["output"] == "value") & rows["request_type"].isna()].iloc[0]
+    assert (found["n_paired"], found["n_null"], found["n_nan"]) == (0, 0, 1)
 
 
 def test_probabilities_that_do_not_sum_to_one_are_compared_as_shares(

@@ -13,7 +13,10 @@ from rehearsal.report.write import write_report
 from rehearsal.runtime import Job
 from rehearsal.tables.contract import TableContract
 from rehearsal.tables.schemas import (
+    DRIFT_BINS,
     DRIFT_CONTRIBUTIONS,
+    DRIFT_COUNTS,
+    DRIFT_ONSETS,
     DRIFT_SCORES,
     REPLAYS,
     SEGMENT_MIGRATIONS,
@@ -74,16 +77,40 @@ def put_first_half(job: Job) -> None:
     scores = [
         Row(
             segment_id=s, window_start=week, granularity="week", output="class", metric="kl_nats",
+            test="distribution", bins_version="b1",
             score_bias_corrected=score, threshold=0.05, status=status, n_requests=300,
         )
         for s, score, status in JUDGED
         for week in WEEKS
     ]  # fmt: skip
     put(job, DRIFT_SCORES, scores, run_id="r1")
+    bins = [
+        Row(output="value", edges=[], classes=[]),
+        Row(output="class", edges=[], classes=["a", "b"]),
+    ]
+    put(job, DRIFT_BINS, bins, bins_version="b1")
+    counts = [
+        Row(
+            segment_id=s, window_start=week, request_type=kind, output=output,
+            joint_bins=[n, 1, 2, n] if output == "class" and kind is None else [],
+        )
+        for s, n in (("s1", 10), ("s2", 20))
+        for week in WEEKS
+        for kind in (None, "buy")
+        for output in ("class", "log_loss")
+    ]  # fmt: skip
+    put(job, DRIFT_COUNTS, counts, run_id="r1")
+    since = Row(
+        segment_id="s1", output="class", test="distribution", window_start=WEEKS[1],
+        earliest_window_start=WEEKS[0], latest_window_start=WEEKS[1], last_window_start=WEEKS[1],
+    )  # fmt: skip
+    put(job, DRIFT_ONSETS, [since], run_id="r1")
 
 
 def put_second_half(job: Job) -> None:
-    part = Row(segment_id="s1", output="class", request_type="buy", share=1.0, rank=1)
+    part = Row(
+        segment_id="s1", output="class", test="distribution", request_type="buy", share=1.0, rank=1
+    )
     put(job, DRIFT_CONTRIBUTIONS, [part], run_id="r1")
     curve = [Row(epoch=e, train_nats=3.0 / e, validation_nats=4.0 / e, kl_nats=0.1) for e in (1, 2)]
     fitted = Row(segment_id="s1", status="fitted", n_rows=90, n_epochs=2, curves=curve)
@@ -113,7 +140,7 @@ def test_the_step_writes_and_logs_the_page_with_and_without_later_steps(job: Job
     put_second_half(job)
     assert report.step(job).endswith("report.html: 1 of 2 segments drift")
     page = place.read_text(encoding="utf-8")
-    assert "1 of 2 segments drifts: s1 (S1) since 2026-03-02, driven by buy (100%)" in page
+    assert "1 of 2 segments drifts: s1 (S1) since 2026-03-09, driven by buy (100%)" in page
 
     data = read_report_data(job)
     assert (data.n_requests, data.production_model) == (3, "models:/m/1")
@@ -127,6 +154,16 @@ def test_the_step_writes_and_logs_the_page_with_and_without_later_steps(job: Job
     assert list(data.migrations["from_segment_id"]) == ["s1"]
     assert list(data.samples["user_id"]) == ["c7"]
     assert list(data.curves["epoch"]) == [1, 2]
+    joints = [
+        (one.segment_id, one.output, one.window_start, list(one.joint_bins))
+        for one in data.joints.itertuples()
+    ]
+    assert joints == [
+        (segment, "class", week, [n, ones, twos, n])
+        for segment, n, ones, twos in ((None, 30, 2, 4), ("s1", 10, 1, 2), ("s2", 20, 1, 2))
+        for week in WEEKS
+    ]
+    assert data.bins["classes"].map(list).tolist() == [["a", "b"], []]
     generated = data.generated.set_index("request_type")["n_synthetic"].to_dict()
     assert generated == {"buy": 2, "search": 1}
 

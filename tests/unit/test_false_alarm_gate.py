@@ -50,6 +50,16 @@ def test_data_sets_without_drift_raise_an_alarm_no_more_often_than_stated() -> N
     assert sum(alarms) <= most(len(alarms), ALPHA)
 
 
+def test_users_whom_one_model_alone_answers_alike_raise_no_more_alarms() -> None:
+    """Shares agree, but users' differences are skewed: far one way for few, a little for most."""
+    sizes = np.array([200, 1000])
+    alarms = [
+        alarmed(alike(np.random.default_rng([7, seed]), sizes, 10, 1, one_sided=True))
+        for seed in range(2 * DATA_SETS)
+    ]
+    assert sum(alarms) <= most(len(alarms), ALPHA)
+
+
 @cache
 def p_values(n: int, per_user: int) -> dict[str, np.ndarray]:
     """Every test's p-values over many segments of n requests; NaN is never below a level."""

@@ -63,6 +63,10 @@ class Spread:
 
 
 def _filled(column: pa.Array) -> pa.Array:
+    """Return the numbers with -inf for NULL, and NaN for what is -inf."""
+    infinite = pc.equal(column, _NONE)
+    if pc.any(infinite).as_py():
+        column = pc.if_else(infinite, np.nan, column)
     return column.fill_null(_NONE) if column.null_count else column
 
 

@@ -1,42 +1,24 @@
-"""What the figures say: measures, one row per segment, the verdict in one sentence."""
+"""What the figures say: one row per segment, since when it drifts, the verdict in one sentence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from rehearsal.report.data import ReportData
-from rehearsal.report.glossary import METRIC_LABELS, STATUSES
-from rehearsal.settings import METRICS
-
-ALL_KEY, ALL_LABEL = "*", "All users"
-"""How 'all users' (segment_id NULL) is keyed and called in the report."""
+from rehearsal.report.frames import ReportData
+from rehearsal.report.glossary import STATUSES
+from rehearsal.report.scores import (
+    ALL_KEY,
+    ALL_LABEL,
+    Measure,
+    measures,
+    offered,
+    scored,
+)
+from rehearsal.report.since import Onsets, Since, onsets
 
 _TOP_TYPES, _TOLD_SEGMENTS = 3, 3
-_MAX_DRAWN, _MIN_DRAWN, _MAX_SCORES, _SCORES_PER_SEGMENT = 61, 6, 20_000, 20
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One metric of one output."""
-
-    output: str
-    metric: str
-
-    @property
-    def key(self) -> str:
-        """Identify the measure in the page's data."""
-        return f"{self.output}/{self.metric}"
-
-    @property
-    def short(self) -> str:
-        """Name the measure as the glossary does."""
-        return f"{self.output}: {self.metric}"
-
-    @property
-    def label(self) -> str:
-        """Name the measure for a reader, with its direction and unit."""
-        return f"{self.output}: {METRIC_LABELS.get(self.metric, self.metric)}"
+_MAX_DRAWN, _MIN_DRAWN, _MAX_SCORES, _SCORES_PER_SEGMENT = 61, 6, 15_000, 12
 
 
 @dataclass(frozen=True)
@@ -52,9 +34,15 @@ class Finding:
     score: float | None
     threshold: float | None
     ratio: float | None
-    since: str | None
+    drifts: Since | None
+    detectable: float | None
     top_types: tuple[tuple[str, float], ...]
     n_synthetic: int
+
+    @property
+    def since(self) -> str | None:
+        """Return the first window of the drift, by its first day."""
+        return self.drifts.start if self.drifts else None
 
     @property
     def label(self) -> str:
@@ -67,68 +55,21 @@ class Finding:
         return self.name if self.key == ALL_KEY else f"{self.key} ({self.name.split(', ')[0]})"
 
 
-def keyed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with a `key` column: the segment, or `ALL_KEY` where it is NULL."""
-    ids = frame["segment_id"]
-    return frame.assign(key=ids.where(ids.notna(), ALL_KEY).astype(str))
-
-
-def scored(data: ReportData) -> pd.DataFrame:
-    """Return the scores with `key`, `measure`, `window` (its first day) and `ratio`.
-
-    ratio is |bias-corrected score| / threshold: 1 = at the threshold, NaN without a score or a
-    threshold.
-    """
-    frame = keyed(data.scores)
-    score, threshold = (
-        pd.to_numeric(frame[name]) for name in ("score_bias_corrected", "threshold")
-    )
-    return frame.assign(
-        measure=frame["output"] + "/" + frame["metric"],
-        window=pd.to_datetime(frame["window_start"]).dt.strftime("%Y-%m-%d"),
-        score=score,
-        threshold=threshold,
-        ratio=(score.abs() / threshold).where(threshold > 0),
-    )
-
-
-def window_starts(data: ReportData) -> list[str]:
-    """Return the first day of each window, in order."""
-    return sorted(scored(data)["window"].unique())
-
-
-def measures(data: ReportData) -> tuple[Measure, ...]:
-    """Return every metric of every output, the one to look at first in front.
-
-    First comes what breaches most often, then what has a threshold, then the order of `METRICS`.
-    """
-    frame = scored(data).assign(red=lambda rows: rows["status"] == "red")
-    grouped = frame.groupby(["output", "metric"], as_index=False).agg(
-        red=("red", "sum"), threshold=("threshold", "max")
-    )
-    rank = {metric: place for place, metric in enumerate(METRICS)}
-    grouped = grouped.assign(
-        bare=grouped["threshold"].isna(),
-        place=grouped["metric"].map(lambda metric: rank.get(metric, len(rank))),
-    ).sort_values(["red", "bare", "place", "output"], ascending=[False, True, True, True])
-    return tuple(Measure(str(row.output), str(row.metric)) for row in grouped.itertuples())
-
-
 def findings(data: ReportData) -> tuple[Finding, ...]:
     """Return one finding for all users and one per segment, the worst segment first."""
     frame = scored(data)
     rows = {str(key): own for key, own in frame.groupby("key")}
-    none = frame.iloc[:0]
+    none, since = frame.iloc[:0], onsets(data)
     named = data.profiles.drop_duplicates("segment_id")
     segments = [
-        _finding(data, rows.get(str(one.segment_id), none), *one)
+        _finding(data, since, rows.get(str(one.segment_id), none), *one)
         for one in named[["segment_id", "segment_name", "n_users", "user_share"]].itertuples(
             index=False
         )
     ]
     segments.sort(key=lambda one: (STATUSES.index(one.status), -(one.ratio or 0.0), one.key))
     total = int(named["n_users"].sum())
-    every = _finding(data, rows.get(ALL_KEY, none), ALL_KEY, ALL_LABEL, total, 1.0)
+    every = _finding(data, since, rows.get(ALL_KEY, none), ALL_KEY, ALL_LABEL, total, 1.0)
     return (every, *segments)
 
 
@@ -138,8 +79,7 @@ def drawn(data: ReportData, found: Sequence[Finding]) -> tuple[Finding, ...]:
     The page would not load with the scores of hundreds of segments, or be read. What it holds of
     every segment takes the room of some scores.
     """
-    frame = data.scores
-    each = frame["window_start"].nunique() * len(frame[["output", "metric"]].drop_duplicates())
+    each = data.scores["window_start"].nunique() * len(offered(measures(data)))
     room = _MAX_SCORES - _SCORES_PER_SEGMENT * len(found)
     fitting = max(room // max(each, 1), _MIN_DRAWN)
     return tuple(found[: min(fitting, _MAX_DRAWN)])
@@ -176,6 +116,7 @@ def _told(one: Finding) -> str:
 
 def _finding(
     data: ReportData,
+    since: Onsets,
     rows: pd.DataFrame,
     key: str,
     name: str,
@@ -186,7 +127,10 @@ def _finding(
     status = next((one for one in STATUSES if one in present), "insufficient_data")
     worst = rows[(rows["status"] == status) & rows["ratio"].notna()]
     top = worst.loc[worst["ratio"].idxmax()] if len(worst) else None
-    measure = Measure(str(top["output"]), str(top["metric"])) if top is not None else None
+    measure = None
+    if top is not None:
+        measure = Measure(str(top["output"]), str(top["metric"]), str(top["test"]))
+    red = status == "red"
     generated = data.generated
     return Finding(
         key=key,
@@ -198,10 +142,22 @@ def _finding(
         score=None if top is None else float(top["score"]),
         threshold=None if top is None else float(top["threshold"]),
         ratio=None if top is None else float(top["ratio"]),
-        since=str(worst["window"].min()) if status == "red" and len(worst) else None,
-        top_types=_top_types(data.contributions, key, measure) if status == "red" else (),
+        drifts=_drifts(since, worst, key, measure) if red and measure else None,
+        detectable=_detectable(rows, measure) if status == "green" and measure else None,
+        top_types=_top_types(data.contributions, key, measure) if red else (),
         n_synthetic=int(generated.loc[_of(generated, key), "n_synthetic"].sum()),
     )
+
+
+def _drifts(since: Onsets, breaching: pd.DataFrame, key: str, measure: Measure) -> Since:
+    windows = breaching.loc[breaching["measure"] == measure.key, "window"]
+    return since.of(key, measure) or since.first_breach(list(windows))
+
+
+def _detectable(rows: pd.DataFrame, measure: Measure) -> float | None:
+    """Return what would have shown in whichever window, or None where one could not be tested."""
+    own = rows.loc[(rows["measure"] == measure.key) & rows["score"].notna(), "detectable"]
+    return float(own.max()) if len(own) and own.notna().all() else None
 
 
 def _of(frame: pd.DataFrame, key: str) -> pd.Series:
@@ -212,9 +168,11 @@ def _of(frame: pd.DataFrame, key: str) -> pd.Series:
 def _top_types(
     contributions: pd.DataFrame, key: str, measure: Measure | None
 ) -> tuple[tuple[str, float], ...]:
-    """Return the request types that add most to the drift, by the output of its worst measure."""
+    """Return the request types that add most to the drift, by the test of its worst measure."""
     rows = contributions[contributions["segment_id"] == key]
-    same = rows[rows["output"] == measure.output] if measure else rows
-    rows = same if len(same) else rows[rows["output"] == rows["output"].min()]
+    if measure is None or rows.empty:
+        return ()
+    parts = rows["output"] + "/" + rows["test"]
+    rows = rows[parts == (measure.part if measure.part in set(parts) else parts.iloc[0])]
     rows = rows[rows["share"] > 0].sort_values("rank").head(_TOP_TYPES)
     return tuple(zip(rows["request_type"], rows["share"].astype(float), strict=True))

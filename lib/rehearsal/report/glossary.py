@@ -1,5 +1,7 @@
 """What the report's words and symbols mean, in one place."""
 
+from dataclasses import dataclass
+
 STATUSES = ("red", "yellow", "green", "insufficient_data")
 """Worst first; a segment has the worst status of its windows that could be judged."""
 
@@ -12,48 +14,159 @@ STATUS_WORDS = {
     "green": "no drift seen",
     "insufficient_data": "too little data",
 }
+NO_THRESHOLD = "no_threshold"
+"""What the page says instead of green where nothing could have been a breach."""
+
 STATUS_NOTES = {
     "red": "significant and over the threshold",
-    "yellow": "over the threshold, not significant",
-    "green": "below the threshold, or none is set",
+    "yellow": "over the threshold, but not significant or not for long enough",
+    "green": "below the threshold",
     "insufficient_data": "not judged",
 }
 
 METRIC_LABELS = {
     "kl_nats": "KL(production ‖ experimental), nats",
+    "kl_reverse_nats": "KL(experimental ‖ production), nats",
     "js_nats": "Jensen-Shannon divergence, nats",
+    "js_distance": "Jensen-Shannon distance",
     "psi": "population stability index",
+    "tv_distance": "total variation distance",
+    "l_infinity_distance": "largest difference of a share",
+    "ks_distance": "Kolmogorov-Smirnov distance",
+    "wasserstein_distance": "Wasserstein distance, in its unit",
+    "flip_rate": "share of requests answered differently",
+    "mean_kl_nats": "mean KL per request, nats",
     "mse": "mean squared difference",
     "relative_mse": "mean squared difference ÷ production's variance",
+    "mae": "mean absolute difference",
+    "mean_change": "change of the mean",
     "kpi_relative_change": "relative change",
 }
 
+
+@dataclass(frozen=True)
+class Term:
+    """One metric or output: its formula in words, unit, range, and what more of it means."""
+
+    words: str
+    unit: str
+    span: str
+    direction: str
+
+
+_APART = "higher = further apart"
+_SYMMETRIC = f"{_APART}; symmetric"
+_UP = "0 = the same, no upper end"
+_UNIT = "0 = the same, 1 = nothing in common"
+
 GLOSSARY = {
-    "kl_nats": (
-        "KL(production ‖ experimental) of the binned outputs, in nats, from 0 (the same) up: how "
-        "badly the experimental model's distribution tells production's outputs. Not symmetric."
+    "kl_nats": Term(
+        "Sum over bins or classes of production's share × ln(production's share ÷ "
+        "experimental's): how badly the experimental model's distribution tells production's "
+        "outputs.",
+        "nats", _UP, f"{_APART}; not symmetric",
     ),
-    "js_nats": (
-        "Jensen-Shannon divergence of the two distributions, in nats, from 0 (the same) to "
-        "ln 2 = 0.693 (nothing in common). Symmetric."
+    "kl_reverse_nats": Term(
+        "The same with the models exchanged: how badly production's distribution tells the "
+        "experimental model's outputs.",
+        "nats", _UP, f"{_APART}; not symmetric",
     ),
-    "psi": (
-        "Population stability index: KL in both directions, added; from 0 (the same) up. Symmetric."
+    "js_nats": Term(
+        "Mean of both models' KL to the average of their two distributions.",
+        "nats", "0 = the same, ln 2 = 0.693 = nothing in common", _SYMMETRIC,
     ),
-    "mse": (
-        "Mean squared difference of the two values of the same request, in squared units of the "
-        "output, from 0 (the same) up. Symmetric."
+    "js_distance": Term("Square root of js_nats ÷ ln 2.", "none", _UNIT, _SYMMETRIC),
+    "psi": Term(
+        "Population stability index: kl_nats + kl_reverse_nats.", "nats", _UP, _SYMMETRIC
     ),
-    "relative_mse": (
-        "mse ÷ variance of production's values; no unit, from 0 (the same) up; at 1 the models are "
-        "as far apart as production's values are from their mean."
+    "tv_distance": Term(
+        "Half the summed absolute differences of shares: the share of requests that would have to "
+        "move to another bin to make the two alike.",
+        "share", _UNIT, _SYMMETRIC,
     ),
-    "kpi_relative_change": (
-        "(experimental - production) ÷ |production| of the KPI on the same requests; no unit, "
-        "0.1 = 10% up, negative = down."
+    "l_infinity_distance": Term(
+        "The largest absolute difference of the share of one bin or class.",
+        "share", "0 = the same, up to 1", _SYMMETRIC,
     ),
+    "ks_distance": Term(
+        "The largest absolute difference of the shares at or below a bin's edge; value only.",
+        "share", _UNIT, _SYMMETRIC,
+    ),
+    "wasserstein_distance": Term(
+        "Mean distance that values would have to be moved to make the two distributions alike, "
+        "bins standing for their middles; value only.",
+        "the value's", _UP, _SYMMETRIC,
+    ),
+    "flip_rate": Term(
+        "Requests that the two models put in different bins or classes ÷ all requests. It counts "
+        "moves that cancel out, which distances of distributions do not.",
+        "share", "0 = never, 1 = always", _SYMMETRIC,
+    ),
+    "mean_kl_nats": Term(
+        "Mean over requests of KL(production ‖ experimental) of the request's class "
+        "probabilities; class only.",
+        "nats per request", _UP, f"{_APART}; not symmetric",
+    ),
+    "mse": Term(
+        "Mean squared difference of the two values of the same request.",
+        "the value's, squared", _UP, _SYMMETRIC,
+    ),
+    "relative_mse": Term(
+        "mse ÷ variance of production's values: at 1 the models are as far apart as production's "
+        "values are from their mean.",
+        "none", _UP, _APART,
+    ),
+    "mae": Term(
+        "Mean absolute difference of the two values of the same request.",
+        "the value's", _UP, _SYMMETRIC,
+    ),
+    "mean_change": Term(
+        "Mean of the experimental model's output - mean of production's, on the same requests.",
+        "the output's", "any; 0 = no change", "positive = the experimental model is higher",
+    ),
+    "kpi_relative_change": Term(
+        "mean_change of the KPI ÷ |production's mean|.",
+        "none: 0.1 = 10%", "any; 0 = no change", "positive = the experimental model is higher",
+    ),
+}  # fmt: skip
+"""Each metric by the name the tables give it."""
+
+OUTPUT_GLOSSARY = {
+    "value": Term(
+        "The number a model returns for a request, in bins cut at production's quantiles unless "
+        "drift.value_edges are set.",
+        "the model's", "the model's", "the model's",
+    ),
+    "class": Term(
+        "The most probable class of a request.", "class label", "the model's classes", "none"
+    ),
+    "expected_accuracy": Term(
+        "Mean probability of the most probable class: what accuracy would be if the model were "
+        "calibrated.",
+        "share", "0 to 1", "positive change = the experimental model is surer, not better",
+    ),
+    "calibration": Term(
+        "Mean of (probability of the most probable class - 1 where it was right, 0 where not).",
+        "share", "-1 to 1, 0 = calibrated",
+        "positive change = towards overconfidence",
+    ),
+    "log_loss": Term(
+        "Mean of - ln(probability given to what happened).",
+        "nats per request", "0 = certain and right, no upper end",
+        "positive change = the experimental model is worse",
+    ),
+    "any other name": Term(
+        "A KPI of `kpis` in the configuration: the mean over requests that have it.",
+        "the KPI's", "the KPI's", "the KPI's",
+    ),
+}  # fmt: skip
+"""What is compared: each output that a metric can be of."""
+
+TEST_NOTES = {
+    "distribution": "are the two distributions equal? Paired by request, clustered by user",
+    "mean": "are the two means equal? Paired by request, clustered by user",
+    "size": "are the models further apart on the same request than the threshold?",
 }
-"""Each metric in one line, with its unit, range and direction."""
 
 SEGMENT_GLOSSARY = {
     "silhouette": (

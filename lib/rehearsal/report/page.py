@@ -1,35 +1,37 @@
 """The report as one HTML page that needs nothing but itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
-import altair as alt
 import pandas as pd
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from rehearsal.report import charts, charts_flows, charts_generated, charts_segments
-from rehearsal.report.charts import Figure
-from rehearsal.report.data import ReportData
-from rehearsal.report.findings import (
-    ALL_KEY,
-    Finding,
-    Measure,
-    drawn,
-    findings,
-    measures,
-    verdict,
-    window_starts,
+from rehearsal.report import (
+    charts,
+    charts_flows,
+    charts_generated,
+    charts_joint,
+    charts_parts,
+    charts_segments,
+    charts_series,
 )
+from rehearsal.report.charts import Figure
+from rehearsal.report.findings import verdict
+from rehearsal.report.frames import ReportData
 from rehearsal.report.glossary import (
     GLOSSARY,
     GLYPHS,
+    OUTPUT_GLOSSARY,
     SEGMENT_GLOSSARY,
     STATUS_NOTES,
     STATUS_WORDS,
+    TEST_NOTES,
 )
+from rehearsal.report.reading import Reading
 from rehearsal.report.rows import (
     chart_rows,
     compact_json,
@@ -37,9 +39,12 @@ from rehearsal.report.rows import (
     plain,
     script_json,
 )
+from rehearsal.report.rows_joint import WHOLE
 from rehearsal.report.rows_segments import MAX_COLUMNS
+from rehearsal.report.scores import ALL_KEY
 from rehearsal.report.texts import FILTERS, page_tables
 from rehearsal.report.texts_segments import segment_texts
+from rehearsal.report.texts_why import why
 from rehearsal.settings import METRICS
 
 _PACKAGE = "rehearsal.report"
@@ -48,10 +53,10 @@ _GLOBALS = "window.vegaEmbed = vegaEmbed;"
 
 def render(data: ReportData) -> str:
     """Return the page: no request leaves it, and no text of the user's is markup in it."""
-    found, metrics = findings(data), measures(data)
-    state = first_state(found, metrics)
-    frames = chart_rows(data, found)
-    figures = _figures(data, found) | _segment_figures(data, frames)
+    run = Reading(data)
+    frames = chart_rows(run)
+    state = first_state(run, frames)
+    figures = _figures(run) | _segment_figures(data, frames)
     specs = {
         name: {
             "spec": figure.spec(state),
@@ -63,44 +68,73 @@ def render(data: ReportData) -> str:
     }
     return _template().render(
         data=data,
-        found=found,
-        measures=metrics,
-        verdict=verdict(found),
+        found=run.found,
+        measures=run.offered,
+        verdict=verdict(run.found),
         state=state,
         all_key=ALL_KEY,
         granularity=data.scores["granularity"].iloc[0],
-        glyphs=GLYPHS,
-        status_words=STATUS_WORDS,
-        status_notes=STATUS_NOTES,
-        glossary=[(name, GLOSSARY[name]) for name in METRICS],
-        segment_glossary=SEGMENT_GLOSSARY,
+        n_measures=len(run.measures),
+        joints=list(run.bins),
+        **_words(),
         figures=set(figures),
-        n_drawn=len(drawn(data, found)) - 1,
+        n_drawn=len(run.shown) - 1,
         absent=_absent(data),
         rows=Markup(compact_json(frames)),  # noqa: S704 no '<' is left in it
         specs=Markup(script_json(specs)),  # noqa: S704 likewise
+        glyphs_json=Markup(  # noqa: S704 likewise
+            script_json({one: f"{GLYPHS[one]} {STATUS_WORDS[one]}" for one in GLYPHS})
+        ),
         state_json=Markup(script_json(state)),  # noqa: S704 likewise
-        **page_tables(data, found),
-        **segment_texts(data, found),
+        why=why(run),
+        **page_tables(run),
+        **segment_texts(data, run.found),
         **_assets(),
     )
 
 
-def first_state(found: Sequence[Finding], metrics: Sequence[Measure]) -> dict[str, str]:
-    """Return what the page shows at first: the worst segment in the first measure."""
-    worst = found[1] if len(found) > 1 else found[0]
-    return {"segment": worst.key, "measure": metrics[0].key, "output": metrics[0].output}
+def _words() -> dict[str, Any]:
+    """Return what the page's words and symbols mean."""
+    return {
+        "glyphs": GLYPHS,
+        "status_words": STATUS_WORDS,
+        "status_notes": STATUS_NOTES,
+        "whole": WHOLE,
+        "glossary": [(name, GLOSSARY[name]) for name in METRICS],
+        "outputs": OUTPUT_GLOSSARY,
+        "tests": TEST_NOTES,
+        "segment_glossary": SEGMENT_GLOSSARY,
+    }
 
 
-def _figures(data: ReportData, found: Sequence[Finding]) -> dict[str, Figure]:
-    windows = window_starts(data)
+def first_state(run: Reading, frames: Mapping[str, pd.DataFrame]) -> dict[str, str]:
+    """Return what the page shows at first: the worst segment in its worst window."""
+    worst = run.found[1] if len(run.found) > 1 else run.found[0]
+    held = frames["windows"]
+    windows = held.loc[(held["key"] == worst.key) & (held["place"] == 0), "window"]
+    parts = frames["contributions"]
+    own = list(parts.loc[parts["key"] == worst.key, "part"].unique())
+    measure = run.offered[0]
+    return {
+        "segment": worst.key,
+        "measure": measure.key,
+        "part": own[0] if own and measure.part not in own else measure.part,
+        "window": str(windows.iloc[0]) if len(windows) else WHOLE,
+    }
+
+
+def _figures(run: Reading) -> dict[str, Figure]:
+    data = run.data
     figures = {
-        "heat_map": charts.heat_map(drawn(data, found), len(windows), "container"),
-        "time_series": charts.time_series(windows, "container"),
+        "heat_map": charts.heat_map(run.shown, len(run.windows), "container"),
+        "time_series": charts_series.time_series(run.windows, "container"),
         "profile": charts.profile_bars("container"),
     }
+    for output, bins in run.bins.items():
+        figures[f"joint_{output}"] = charts_joint.joint_map(bins, "container")
+        figures[f"bins_{output}"] = charts_joint.bin_shares(bins, "container")
     if len(data.contributions):
-        figures["contributions"] = charts.contribution_bars("container")
+        figures["contributions"] = charts_parts.waterfall("container")
     if len(data.synthesizers):
         figures["losses"] = charts_generated.losses("container")
     for place, (column, kind) in enumerate(marginal_columns(data).items()):
@@ -175,43 +209,3 @@ def _assets() -> dict[str, Markup]:
         "bundle": str(vl_convert.javascript_bundle(_GLOBALS)),
     }
     return {name: Markup(text) for name, text in texts.items()}  # noqa: S704 none is user input
-
-
-def picture(data: ReportData, width: int = 900) -> bytes:
-    """Return heat map above time series as PNG, drawn without a browser."""
-    found, metrics = findings(data), measures(data)
-    state = first_state(found, metrics)
-    windows = window_starts(data)
-    rows = chart_rows(data, found)["scores"]
-    records = [
-        {name: plain(value) for name, value in one.items()} for one in rows.to_dict("records")
-    ]
-    parts = [
-        charts.heat_map(drawn(data, found), len(windows), width),
-        charts.time_series(windows, width),
-    ]
-    titles = [metrics[0].label, f"{found[1].label if len(found) > 1 else found[0].label}"]
-    specs = [
-        {
-            **part.chart.to_dict(context={"pre_transform": False}),
-            "title": {"text": title, "anchor": "start"},
-        }
-        for part, title in zip(parts, titles, strict=True)
-    ]
-    for spec in specs:
-        for inherited in ("$schema", "config"):
-            spec.pop(inherited, None)
-    return bytes(
-        vl_convert.vegalite_to_png(
-            {
-                "$schema": alt.SCHEMA_URL,
-                "vconcat": specs,
-                "datasets": {"scores": records},
-                "params": [{"name": name, "value": value} for name, value in state.items()],
-                "resolve": {"scale": {"color": "independent", "shape": "independent"}},
-                "config": {**charts.CONFIG, "background": "white"},
-                "padding": 16,
-            },
-            scale=2,
-        )
-    )

@@ -3,39 +3,53 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
 
-from rehearsal.report.data import ReportData
-from rehearsal.report.findings import ALL_KEY, Finding, drawn, keyed, scored
+from rehearsal.report.frames import ReportData
+from rehearsal.report.reading import Reading
+from rehearsal.report.rows_joint import held_windows, joint_rows, measure_rows
+from rehearsal.report.rows_parts import waterfall_rows
 from rehearsal.report.rows_segments import segment_rows
+from rehearsal.report.scores import ALL_KEY, keyed
+from rehearsal.report.since import onsets
 
-MAX_CATEGORIES, MAX_TYPES = 12, 14
-"""Categories and request types shown apart; the others are summed."""
+MAX_CATEGORIES = 12
+"""Categories shown apart; the others are summed."""
 
 PROFILE_FEATURES = 8
 """Features shown per segment."""
 
-_DIGITS = 5
+_DIGITS = 4
+_TOLD_APART = r" \(q [^)]*\)|; [-\d.e+]+ or more would have shown"
+"""Numbers in reasons that the page tells apart; without them few reasons are left to hold."""
+
 _CATEGORY_KEYS = ["key", "column_name", "kind"]
 
 
-def chart_rows(data: ReportData, found: Sequence[Finding]) -> dict[str, pd.DataFrame]:
+def chart_rows(run: Reading) -> dict[str, pd.DataFrame]:
     """Return the named frames the charts refer to; marginals are one frame per column."""
-    labels = {one.key: one.label for one in found}
-    shown = [one.key for one in drawn(data, found)]
+    data, shown = run.data, run.keys
     telling = data.profiles[data.profiles["rank"] <= PROFILE_FEATURES]
+    held = held_windows(run)
+    joint = joint_rows(run, held)
     frames = {
-        "scores": _among(_scores(data, labels), shown),
+        "scores": _scores(run),
+        "windows": held,
+        "measures": measure_rows(run, held),
         "profiles": keyed(telling)[
             ["key", "feature", "segment_mean", "overall_mean", "effect_size", "rank"]
         ],
-        "contributions": _among(_contributions(data), shown),
+        "contributions": waterfall_rows(_among(keyed(data.contributions), shown)),
         "curves": _among(_curves(data), shown),
-        "effects": _among(_effects(data, labels), shown),
-        **segment_rows(data, labels),
+        "effects": _among(_effects(data, run.labels), shown),
+        **segment_rows(data, run.labels),
     }
+    for output in run.bins:
+        rows = joint[joint["output"] == output]
+        frames[f"joint_{output}"] = rows[["key", "window", "counts"]]
     shares = _among(marginal_rows(data), shown)
     for place, column in enumerate(marginal_columns(data)):
         rows = shares[shares["column_name"] == column]
@@ -108,45 +122,59 @@ def plain(value: Any) -> Any:
     if hasattr(value, "item"):
         return plain(value.item())
     if isinstance(value, float):
-        return float(f"{value:.{_DIGITS}g}")
+        return int(value) if value.is_integer() else float(f"{value:.{_DIGITS}g}")
     return value
 
 
 def _packed(column: pd.Series) -> dict[str, list[Any]]:
+    """Return a column's values, or codes into its texts; `runs`: how often each is repeated."""
     values = [plain(value) for value in column]
     if not any(isinstance(value, str) for value in values):
-        return {"values": values}
+        return _run_lengths("values", values)
     codes, texts = pd.factorize(pd.Series(values, dtype=object))
-    return {"codes": [int(code) for code in codes], "texts": [str(text) for text in texts]}
+    return {"texts": [str(text) for text in texts]} | _run_lengths("codes", codes.tolist())
 
 
-def _scores(data: ReportData, labels: Mapping[str, str]) -> pd.DataFrame:
-    frame = scored(data)
-    frame = frame.assign(row=frame["key"].map(labels).fillna(frame["key"])).sort_values(
-        ["measure", "key", "window_start"], kind="stable"
-    )
-    frame = frame.rename(columns={"ci_low": "low", "ci_high": "high"})
+def _run_lengths(name: str, values: list[Any]) -> dict[str, list[Any]]:
+    runs = [(value, len(list(same))) for value, same in groupby(values)]
+    if len(runs) * 2 >= len(values):
+        return {name: values}
+    return {name: [value for value, _ in runs], "runs": [count for _, count in runs]}
+
+
+def _scores(run: Reading) -> pd.DataFrame:
+    """Return the scores of the measures offered, with where each segment's drift begins."""
+    frame = run.scores
+    frame = frame[frame["measure"].isin([one.key for one in run.offered])]
+    frame = frame.assign(
+        row=frame["key"].map(run.labels).fillna(frame["key"]),
+        reason=frame["reason"].fillna("").str.replace(_TOLD_APART, "", regex=True),
+        onset=_onsets(run, frame),
+    ).sort_values(["measure", "key", "window_start"], kind="stable")
+    names = {"ci_low": "low", "ci_high": "high", "told": "status"}
+    frame = frame.drop(columns="status").rename(columns=names)
     return frame[
         [
-            "key", "row", "window", "measure", "score", "low", "high", "threshold", "ratio",
-            "q_value", "n_requests", "n_users", "status", "reason",
+            "key", "row", "window", "measure", "score", "low", "high", "threshold",
+            "threshold_origin", "detectable", "q_value", "n_requests", "n_users", "status",
+            "reason", "onset",
         ]
     ]  # fmt: skip
 
 
-def _contributions(data: ReportData) -> pd.DataFrame:
-    """Return the request types of each segment and output; the weakest are summed."""
-    frame = keyed(data.contributions)
-    weakness = frame["share"].astype(float).abs().groupby([frame["key"], frame["output"]])
-    rare = weakness.rank(method="first", ascending=False) > MAX_TYPES
-    last = int(frame["rank"].max()) + 1 if len(frame) else 0
-    frame = frame.assign(
-        request_type=frame["request_type"].where(~rare, "all other request types"),
-        rank=frame["rank"].where(~rare, last),
-    )
-    keys = ["key", "output", "request_type", "rank"]
-    sums = ["share", "request_share", "n_requests"]
-    return frame.groupby(keys, as_index=False, dropna=False)[sums].sum()
+def _onsets(run: Reading, frame: pd.DataFrame) -> pd.Series:
+    """Return 'start' where a drift begins, 'near' where it may as well, else None."""
+    since, by_key = onsets(run.data), {one.key: one for one in run.offered}
+    told = pd.Series(None, index=frame.index, dtype=object)
+    drifting = set(since.rows["key"])
+    for (key, measure), rows in frame[frame["key"].isin(drifting)].groupby(["key", "measure"]):
+        found = since.of(str(key), by_key[str(measure)])
+        if found is not None:
+            first, last = found.between or (found.start, found.start)
+            near = rows["window"].between(first, last)
+            told[rows.index[near]] = "near"
+            told[rows.index[rows["window"] == found.start]] = "start"
+    return told
 
 
 def _curves(data: ReportData) -> pd.DataFrame:

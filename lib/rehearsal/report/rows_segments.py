@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from rehearsal.report import flows
-from rehearsal.report.data import ReportData
-from rehearsal.report.findings import keyed
+from rehearsal.report.frames import ReportData
+from rehearsal.report.scores import keyed
 from rehearsal.tables.schemas import COLD, NOISE
 
 MAX_POINTS, MAX_FEATURES, MAX_COLUMNS = 2000, 20, 40

@@ -6,18 +6,20 @@ from typing import Any
 
 import pandas as pd
 
-from rehearsal.report.data import ReportData
-from rehearsal.report.findings import Finding, drawn, keyed
+from rehearsal.report.findings import Finding
+from rehearsal.report.frames import ReportData
+from rehearsal.report.reading import Reading
 from rehearsal.report.rows import effect_place, marginal_columns, plain, total_variation
+from rehearsal.report.scores import keyed
 
 MISSING = "–"
 MAX_MESSAGES = 300
+_SMALLEST = 0.001
 
 
-def page_tables(data: ReportData, found: Sequence[Finding]) -> dict[str, Any]:
+def page_tables(run: Reading) -> dict[str, Any]:
     """Return what the page's tables hold, as plain values the template escapes."""
-    labels = {one.key: one.label for one in found}
-    shown = {one.key for one in drawn(data, found)}
+    data, labels, shown = run.data, run.labels, set(run.keys)
     cells, generators, effects = (
         frame[frame["key"].isin(shown)]
         for frame in map(keyed, (data.generated, data.synthesizers, data.effects))
@@ -39,6 +41,17 @@ def page_tables(data: ReportData, found: Sequence[Finding]) -> dict[str, Any]:
 def top_types(types: Sequence[tuple[str, float]]) -> str:
     """Return request types with their share of the drift."""
     return ", ".join(f"{kind} {share:.0%}" for kind, share in types) or MISSING
+
+
+def seen(one: Finding) -> str:
+    """Return how large a drift a green finding would have shown, empty for others."""
+    if one.status != "green" or one.measure is None:
+        return ""
+    if one.detectable is None:
+        return "too few users are answered differently to test it"
+    told = f"{one.detectable:.2g} or more would have shown"
+    weak = one.threshold is not None and one.detectable > one.threshold
+    return f"only {told}, above the threshold {one.threshold:.2g}" if weak else told
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -93,6 +106,12 @@ def _number(value: float | None) -> str:
     return MISSING if value is None else f"{value:.3f}"
 
 
+def _chance(value: float | None) -> str:
+    if value is None:
+        return MISSING
+    return "< 0.001" if value < _SMALLEST else f"{value:.2g}"
+
+
 def _percent(value: float | None) -> str:
     return MISSING if value is None else f"{value:.1%}"
 
@@ -107,7 +126,9 @@ FILTERS: dict[str, Callable[..., str]] = {
     "count": _count,
     "number": _number,
     "percent": _percent,
+    "chance": _chance,
     "instant": _instant,
     "types": top_types,
+    "seen": seen,
 }
 """Formats the template uses, by name."""

@@ -7,8 +7,8 @@ import pandas as pd
 
 from rehearsal.report import flows
 from rehearsal.report.charts_segments import INDICES
-from rehearsal.report.data import ReportData
 from rehearsal.report.findings import Finding
+from rehearsal.report.frames import ReportData
 from rehearsal.report.rows import plain
 from rehearsal.report.rows_segments import (
     COLOURS,

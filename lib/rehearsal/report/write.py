@@ -7,8 +7,9 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from rehearsal.report.data import ReportData, read_report_data
+from rehearsal.report.data import read_report_data
 from rehearsal.report.findings import Finding, breaching, findings
+from rehearsal.report.frames import ReportData
 from rehearsal.report.glossary import GLYPHS, STATUS_WORDS
 from rehearsal.report.page import render
 from rehearsal.report.rows import plain

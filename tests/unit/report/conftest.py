@@ -5,16 +5,25 @@
 
 import dataclasses
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from large_report import large_run
+from segments_report import (
+    START,
+    k_curve_rows,
+    migration_rows,
+    profile_rows,
+    sample_rows,
+    segmentation_row,
+)
 
-from rehearsal.report.data import COLUMNS, ReportData, empty
+from rehearsal.report.frames import COLUMNS, ReportData, empty
+from rehearsal.report.page import render
 
-START = datetime(2024, 3, 4)
 WINDOWS = [START + timedelta(weeks=week) for week in range(4)]
 HOSTILE = "<script>alert('type')</script>"
 GENRES = {"Sci-Fi": (0.5, 0.45), HOSTILE: (0.3, 0.4), "Drama": (0.2, 0.15)}
@@ -37,7 +46,7 @@ STATUS = {
 }
 
 SEGMENT_FRAMES = ("segmentation", "k_curve", "k_distances", "events", "samples", "migrations")
-TYPES = ["Sci-Fi", "Drama", "Horror", "Comedy", "Romance", "Thriller", "Western", "Musical"]
+CLASSES = ["buy", HOSTILE, "leave"]
 
 
 def frame(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
@@ -60,6 +69,9 @@ def score_rows(
                     "segment_id": segment, "window_start": window,
                     "window_end": window + timedelta(weeks=1), "granularity": "week",
                     "output": output, "metric": metric, "score_bias_corrected": value,
+                    "test": "size" if metric == "relative_mse" else "distribution",
+                    "threshold_origin": "set" if threshold else "none",
+                    "detectable": 0.012 * factor if known else None,
                     "ci_low": value * 0.7 if known else None,
                     "ci_high": value * 1.4 if known else None,
                     "q_value": 0.001 if judged == "red" else 0.4, "threshold": threshold,
@@ -70,8 +82,27 @@ def score_rows(
     return rows
 
 
+def joint_rows() -> list[dict[str, Any]]:
+    """Of s1 more and more requests leave with every window; the others' answers stay."""
+    rows = []
+    for segment in (None, "s1", "s2"):
+        for number, window in enumerate(WINDOWS):
+            moved = 100 * number if segment == "s1" else 10
+            counts = [1000 - moved, 0, moved, 5, 700, 5, 20, 0, 980]
+            rows += [
+                {"segment_id": segment, "output": output, "window_start": window,
+                 "joint_bins": np.array(counts)}
+                for output in ("class", "value")
+            ]  # fmt: skip
+    return rows
+
+
 @pytest.fixture
 def data() -> ReportData:
+    return run_by_hand()
+
+
+def run_by_hand() -> ReportData:
     profiles = [
         {
             "segment_id": segment, "segment_name": name, "n_users": users,
@@ -85,8 +116,10 @@ def data() -> ReportData:
     ]  # fmt: skip
     contributions = [
         {
-            "segment_id": "s1", "output": "class", "request_type": kind, "n_requests": 900,
-            "request_share": 0.25, "share": share, "rank": rank,
+            "segment_id": "s1", "output": "class", "test": "distribution", "request_type": kind,
+            "n_requests": 900, "request_share": 0.25, "share": share, "rank": rank,
+            "contribution": 150 * share, "statistic": 150.0, "size_metric": "kl_nats",
+            "size_contribution": 0.15 * share, "size_share": share,
         }
         for rank, (kind, share) in enumerate(
             [("Sci-Fi", 0.7), (HOSTILE, 0.4), ("Drama", 0.05), ("Horror", -0.15)], start=1
@@ -129,6 +162,16 @@ def data() -> ReportData:
             *score_rows("class", "kl_nats", 1.0, 0.05),
             *score_rows("value", "relative_mse", 3.0, None),
         ]),
+        onsets=frame("onsets", [
+            {"segment_id": "s1", "output": "class", "test": "distribution",
+             "window_start": WINDOWS[2], "earliest_window_start": WINDOWS[1],
+             "latest_window_start": WINDOWS[2], "last_window_start": WINDOWS[3]},
+        ]),
+        bins=frame("bins", [
+            {"output": "value", "edges": [0.5, 1.25], "classes": []},
+            {"output": "class", "edges": [], "classes": CLASSES},
+        ]),
+        joints=frame("joints", joint_rows()),
         quarantine=frame("quarantine", [
             {"step": "replay", "source_table": "log", "reason": "user_id is null", "n_rows": 12},
             {"step": "segment", "source_table": "users", "reason": "age is not a number",
@@ -140,6 +183,20 @@ def data() -> ReportData:
             for window in WINDOWS[2:]
         ]),
         contributions=frame("contributions", contributions),
+        reasons=frame("reasons", [
+            {"segment_id": "s1", "output": "class", "test": "distribution", "verdict": "inputs",
+             "reason": "The mix of request_type brings 62% of the change."},
+        ]),
+        drivers=frame("drivers", [
+            {"segment_id": "s1", "output": "class", "test": "distribution", "rank": rank,
+             "dimension_1": "country", "value_1": value, "dimension_2": second, "value_2": "night",
+             "n_requests": 800, "request_share": 0.1, "share": 0.35, "lift": 3.5,
+             "q_value": q_value, "status": status}
+            for rank, value, second, q_value, status in (
+                (1, HOSTILE, "hour of day", 0.0002, "confirmed"),
+                (2, "(other)", None, None, "not confirmed"),
+            )
+        ]),
         synthesizers=frame("synthesizers", [
             {"segment_id": "s1", "status": "fitted", "reason": None, "n_rows": 2000,
              "n_epochs": 12, "validation_nats": 7.25, "kl_nats": 1.5, "device": "cpu"},
@@ -161,120 +218,34 @@ def data() -> ReportData:
 @pytest.fixture
 def segmented(data: ReportData) -> Callable[[int], ReportData]:
     """Return a run of s1 .. sk and 'cold', refitted after s4 split into s4 and the last segment."""
-
-    def make(k: int) -> ReportData:
-        random = np.random.default_rng(k)
-        ids = [f"s{number}" for number in range(1, k + 1)]
-        users = np.maximum(9, (4000 / np.arange(1, k + 1) ** 0.8).astype(int))
-        frames = {
-            "profiles": profile_rows(ids, users, random),
-            "segmentation": [segmentation_row(k, int(users.sum()) + 400)],
-            "k_curve": k_curve_rows(k),
-            "events": [
-                {"event": "split", "segment_id": "s4", "other_ids": ["s4", ids[-1]], "share": 0.97,
-                 "n_users": 1280},
-                {"event": "born", "segment_id": ids[-1], "other_ids": ["s4"], "share": 0.93,
-                 "n_users": 520},
-                {"event": "survived", "segment_id": "s1", "other_ids": ["s1"], "share": 0.96,
-                 "n_users": 3840},
-            ],
-            "samples": sample_rows(ids, users, random),
-            "migrations": migration_rows(ids, users, random),
-        }  # fmt: skip
-        made = {name: frame(name, rows) for name, rows in frames.items()}
-        return dataclasses.replace(data, **made)
-
-    return make
+    return lambda k: with_segments(data, k)
 
 
-def segmentation_row(k: int, n_users: int) -> dict[str, Any]:
-    return {
-        "run_id": "r0", "method": "kmeans", "decision": "cold_refit",
-        "reason": "cost per user 1.08 times that at the fit, above 1.03; a fit from scratch is "
-        "4.1% cheaper, above 3%", "as_of": START, "valid_from": START, "k": k,
-        "n_users": n_users, "n_fit_users": 5000, "n_moved": 600, "n_new": 300, "n_gone": 41,
-        "psi": 0.13, "cost_ratio": 1.08, "far_share": 0.021, "silhouette": 0.31, "cost": 2.71,
+@pytest.fixture(scope="session")
+def large() -> tuple[ReportData, str]:
+    """A run of 500 segments and 30 windows with all metrics, and its page."""
+    run = large_run(with_segments(run_by_hand(), 500), 30)
+    return run, render(run)
+
+
+def with_segments(data: ReportData, k: int) -> ReportData:
+    random = np.random.default_rng(k)
+    ids = [f"s{number}" for number in range(1, k + 1)]
+    users = np.maximum(9, (4000 / np.arange(1, k + 1) ** 0.8).astype(int))
+    frames = {
+        "profiles": profile_rows(ids, users, random),
+        "segmentation": [segmentation_row(k, int(users.sum()) + 400)],
+        "k_curve": k_curve_rows(k),
+        "events": [
+            {"event": "split", "segment_id": "s4", "other_ids": ["s4", ids[-1]], "share": 0.97,
+             "n_users": 1280},
+            {"event": "born", "segment_id": ids[-1], "other_ids": ["s4"], "share": 0.93,
+             "n_users": 520},
+            {"event": "survived", "segment_id": "s1", "other_ids": ["s1"], "share": 0.96,
+             "n_users": 3840},
+        ],
+        "samples": sample_rows(ids, users, random),
+        "migrations": migration_rows(ids, users, random),
     }  # fmt: skip
-
-
-def profile_rows(ids: list[str], users: np.ndarray, random: Any) -> list[dict[str, Any]]:
-    total = int(users.sum()) + 400
-    features = [
-        *[f"share of {name}" for name in TYPES], *[f"requests of {name}" for name in TYPES],
-        "requests", "days since last request", "weekday night share", "weekend evening share",
-        "age", "country = PL", "slope of log counts", "mean hours between sessions",
-    ]  # fmt: skip
-    rows = []
-    for place, (segment, count) in enumerate([*zip(ids, users, strict=True), ("cold", 400)]):
-        effects = random.normal(0, np.linspace(0.8, 0.05, len(features)))
-        effects[place % 8] += 2.4
-        ranks = np.argsort(np.argsort(-np.abs(effects))) + 1
-        cold = segment == "cold"
-        rows += [
-            {
-                "segment_id": segment, "feature": name, "rank": int(rank), "n_users": int(count),
-                "segment_name": "cold: no history before the replay" if cold
-                else f"{TYPES[place % 8]} ×{2 + place % 3}.3, weekday night ×1.{place % 9}",
-                "user_share": count / total, "effect_size": float(effect), "overall_mean": 0.2,
-                "is_small": False, "segment_mean": 0.2 + effect / 10,
-                "stability": None if cold else [0.91, 0.83, 0.66, 0.52][place % 4],
-            }
-            for name, effect, rank in zip(features, effects, ranks, strict=True)
-        ]  # fmt: skip
-    return rows
-
-
-def k_curve_rows(k: int) -> list[dict[str, Any]]:
-    return [
-        {
-            "k": one, "silhouette": 0.33 - 0.02 * abs(one - k), "davies_bouldin": 1.1 + 0.05 * one,
-            "calinski_harabasz": 2400 - 90.0 * one, "cost": 9 / one**0.6,
-            "smallest_share": 0.4 / one,
-        }
-        for one in range(max(2, k - 5), k + 4)
-    ]  # fmt: skip
-
-
-def sample_rows(ids: list[str], users: np.ndarray, random: Any) -> list[dict[str, Any]]:
-    rows = []
-    for place, (segment, count) in enumerate(zip(ids, users, strict=True)):
-        angle = 2 * np.pi * place / len(ids)
-        n = max(4, int(2000 * count / users.sum()))
-        x, y = random.normal(0, 0.9, (2, n)) + 3 * np.array([[np.cos(angle)], [np.sin(angle)]])
-        away = np.hypot(x - x.mean(), y - y.mean())
-        nearest = np.argsort(away)[:3].tolist()
-        rows += [
-            {
-                "segment_id": segment, "user_id": f"{segment}-u{i}", "x": x[i], "y": y[i],
-                "distance": away[i],
-                "prototype_rank": nearest.index(i) + 1 if i in nearest else None,
-            }
-            for i in range(n)
-        ]  # fmt: skip
-    return rows
-
-
-def migration_rows(ids: list[str], users: np.ndarray, random: Any) -> list[dict[str, Any]]:
-    """Most stay, a few move to the next segments, s4 splits, s2 -> s1 is unusual."""
-    flows = {(one, one): int(count * 0.94) for one, count in zip(ids, users, strict=True)}
-    for place, one in enumerate(ids):
-        for step in (1, 2):
-            flows[(one, ids[(place + step) % len(ids)])] = int(random.integers(2, 30))
-    flows |= {("s4", ids[-1]): 480, ("s2", "s1"): 190, ("cold", "s1"): 60, ("cold", "cold"): 300,
-              (None, "cold"): 100, (None, "s1"): 200, ("s3", None): 41}  # fmt: skip
-    before = pd.Series(flows).groupby(level=0, dropna=False).transform("sum")
-    return [
-        {
-            "previous_run_id": "r-1", "from_segment_id": source, "to_segment_id": target,
-            "n_users": count, "from_share": count / total if source else None,
-            "expected_share": 0.012 if source else None,
-            "requests_before": 12.5 if source else None,
-            "requests_after": 14.25 if target else None,
-            "value_before": 31.0 if source else None, "value_after": 52.5 if target else None,
-            "direction": "up" if target == "s1" else "level",
-            "q_value": 0.0004 if (source, target) == ("s2", "s1") else 0.6,
-            "status": "unusual" if (source, target) == ("s2", "s1") else "usual",
-            "reason": f"{count} users, {count / total / 0.012:.1f} times the usual 1.2%",
-        }
-        for ((source, target), count), total in zip(flows.items(), before, strict=True)
-    ]  # fmt: skip
+    made = {name: frame(name, rows) for name, rows in frames.items()}
+    return dataclasses.replace(data, **made)

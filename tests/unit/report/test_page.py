@@ -2,18 +2,31 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable
-from datetime import datetime
 from html.parser import HTMLParser
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
+from large_report import large_run
 
 from rehearsal.errors import ContractError
-from rehearsal.report.data import COLUMNS, ReportData, empty
-from rehearsal.report.page import picture, render
+from rehearsal.report.frames import COLUMNS, ReportData, empty
+from rehearsal.report.glossary import GLOSSARY, METRIC_LABELS, OUTPUT_GLOSSARY
+from rehearsal.report.page import render
+from rehearsal.report.picture import picture
+from rehearsal.report.scores import keyed
+from rehearsal.settings import METRICS
 
-LATER = ("contributions", "synthesizers", "curves", "generated", "fidelity", "effects")
+LATER = (
+    "contributions",
+    "reasons",
+    "drivers",
+    "synthesizers",
+    "curves",
+    "generated",
+    "fidelity",
+    "effects",
+)
 
 
 class Reader(HTMLParser):
@@ -78,6 +91,9 @@ def test_user_texts_are_never_markup(segmented: Callable[[int], ReportData]) -> 
         "profiles": data.profiles.assign(segment_name=hostile, feature=hostile),
         "contributions": data.contributions.assign(request_type=hostile),
         "quarantine": data.quarantine.assign(reason=hostile),
+        "reasons": data.reasons.assign(reason=hostile, verdict=hostile),
+        "drivers": data.drivers.assign(dimension_1=hostile, value_1=hostile),
+        "bins": data.bins.assign(classes=[[], [hostile, "b", "c"]]),
         "fidelity": data.fidelity.assign(column_name=hostile, label=hostile),
         "segmentation": data.segmentation.assign(reason=hostile, run_id=hostile),
         "samples": data.samples.assign(user_id=hostile),
@@ -102,6 +118,24 @@ def test_the_page_loads_nothing_and_is_small(data: ReportData) -> None:
     assert all(address.startswith("#") for address in Reader(page).addresses)
     assert "default-src 'none'" in page
     assert len(page.encode()) < 1_500_000
+
+
+def test_why_a_segment_drifts_is_told_where_it_is_known(data: ReportData) -> None:
+    text = Reader(render(data)).text
+    assert "class: its distribution: the requests changed" in text
+    assert "The mix of request_type brings 62% of the change." in text
+    assert "and hour of day = night 800 10.0% 35.0% 3.5 × < 0.001" in text
+    assert "country = (other) 800 10.0% 35.0% 3.5 × – – not confirmed" in text
+    unknown = render(without(data, "reasons", "drivers"))
+    assert "h-why" not in unknown.partition("<main>")[2].partition("<script")[0]
+
+
+def test_every_metric_output_and_test_is_in_the_glossary(data: ReportData) -> None:
+    assert set(GLOSSARY) == set(METRIC_LABELS) == set(METRICS)
+    text = Reader(render(data)).text
+    for term in [*GLOSSARY.values(), *OUTPUT_GLOSSARY.values()]:
+        assert all(told for told in (term.words, term.unit, term.span, term.direction))
+        assert term.words in text
 
 
 def test_no_quarantined_row_is_said_too(data: ReportData) -> None:
@@ -137,48 +171,56 @@ def test_the_same_run_gives_the_same_page(data: ReportData) -> None:
     assert render(data) == render(data)
 
 
-def scores_of(data: ReportData, segments: list[str], outputs: list[str]) -> pd.DataFrame:
-    """Return 100 windows of three metrics of each output over their threshold, no two alike."""
-    windows = pd.date_range(datetime(2024, 1, 1), periods=100)
-    metrics = ["kl_nats", "js_nats", "psi"]
-    grid = pd.MultiIndex.from_product([segments, windows, outputs, metrics])
-    grid.names = ["segment_id", "window_start", "output", "metric"]
-    rest = [name for name in COLUMNS["scores"] if name not in grid.names]
-    one = data.scores[data.scores["segment_id"] == "s1"].iloc[0]
-    scores = grid.to_frame(index=False).assign(**one[rest].to_dict())
-    number = np.arange(len(scores)) / 7
-    return scores.assign(
-        score_bias_corrected=number,
-        ci_low=number * 0.9,
-        ci_high=number * 1.1,
-        status="red",
-        reason=[f"over, but not significant (q {one:.2g})" for one in number],
-    )[list(COLUMNS["scores"])]
-
-
 def test_hundred_windows_of_all_of_thirty_segments_stay_under_three_megabytes(
     segmented: Callable[[int], ReportData],
 ) -> None:
-    data = segmented(30)
-    segments = [f"s{number}" for number in range(1, 31)]
-    large = dataclasses.replace(data, scores=scores_of(data, segments, ["class", "value"]))
-    page = render(large)
+    page = render(large_run(segmented(30), 100))
     assert len(page.encode()) < 3_000_000
-    assert len(json.loads(Reader(page).scripts[0])["scores"]["score"]["values"]) == 30 * 100 * 6
+    held = columns_of(page)["windows"]
+    assert set(held.groupby("key").size()) == {11}, "as many of the worst as there is room for"
 
 
 def test_of_hundreds_of_segments_the_page_draws_the_worst_and_says_so(
-    segmented: Callable[[int], ReportData],
+    large: tuple[ReportData, str],
 ) -> None:
-    data = segmented(500)
-    segments = [f"s{number}" for number in range(1, 501)]
-    page = render(dataclasses.replace(data, scores=scores_of(data, segments, ["class"])))
+    run, page = large
     assert len(page.encode()) < 3_000_000
     text = Reader(page).text
-    assert "hold the 32 worst of 501 segments" in text
+    assert "hold the 28 worst of 501 segments" in text
     assert "The largest segments and the chosen one are shown; 461 smaller ones are" in text
     assert "486 segments with smaller flows are summed as others" in text
     assert text.count("s500 · ") >= 2
+    assert "10 of 30 measures can be chosen above" in text
+    columns = columns_of(page)
+    assert len(columns["scores"]) == 29 * 30 * 10
+    drawn = set(columns["joint_value"]["key"])
+    assert len(drawn) == 29, "all users among them"
+    whole = columns["joint_value"].query("window == 'all'")
+    assert len(whole) == 29
+    worst = columns["windows"].query("place == 0 and key != '*'").iloc[0]
+    scores = keyed(run.scores).query("key == @worst.key and threshold == threshold")
+    ratio = scores["score_bias_corrected"] / scores["threshold"]
+    assert worst["window"] == f"{scores.loc[ratio.idxmax(), 'window_start']:%Y-%m-%d}"
+
+
+def columns_of(page: str) -> dict[str, pd.DataFrame]:
+    """Return the page's rows as the browser unpacks them."""
+    packed = json.loads(Reader(page).scripts[0])
+    return {
+        name: pd.DataFrame({column: unpacked(**held) for column, held in columns.items()})
+        for name, columns in packed.items()
+    }
+
+
+def unpacked(
+    values: list[Any] | None = None,
+    codes: list[int] | None = None,
+    texts: list[str] | None = None,
+    runs: list[int] | None = None,
+) -> list[Any]:
+    heads = values if values is not None else [texts[code] if code >= 0 else None for code in codes]
+    repeats = runs or [1] * len(heads)
+    return [head for head, n in zip(heads, repeats, strict=True) for _ in range(n)]
 
 
 def test_a_frame_with_other_columns_is_refused(data: ReportData) -> None:

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from rehearsal.report import flows
-from rehearsal.report.data import ReportData, empty
 from rehearsal.report.findings import findings
+from rehearsal.report.frames import ReportData, empty
 from rehearsal.report.page import render
 from rehearsal.report.rows_segments import (
     COLOURS,

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from rehearsal.report import write
-from rehearsal.report.data import ReportData
+from rehearsal.report.frames import ReportData
 
 
 def test_the_report_lands_whole_in_a_folder_made_for_it(data: ReportData, tmp_path: Path) -> None:

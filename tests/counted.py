@@ -39,7 +39,7 @@ def counted(
         "window": pa.array(requests["window"].to_numpy(np.int32)),
     }
     for name, values in answers.items():
-        vectors = values.ndim == 2  # noqa: PLR2004
+        vectors = values.ndim == 2
         columns[name] = pa.array(list(values) if vectors else values)
     batch = pa.RecordBatch.from_pydict(columns)
     (numbers,) = list(Spread(names, bins.classes)([batch]))

@@ -32,12 +32,13 @@ def drift(**changes: Any) -> Drift:
 def counts() -> pd.DataFrame:
     """Six days; s1 says yes more often to searches from the third day on; s3 is tiny."""
     rng = np.random.default_rng(11)
-    frames = []
-    for segment, n in (("s1", 300), ("s2", 300), ("s3", 20)):
-        for day in range(N_DAYS):
-            frames.append(pd.DataFrame({"segment_id": segment, "window": day,
-                                        "user": rng.integers(0, n // 2, n) + 1000 * ord(segment[1])}))  # fmt: skip
-    requests = pd.concat(frames, ignore_index=True)
+    sizes = {"s1": 300, "s2": 300, "s3": 20}
+    cells = [
+        (segment, day) for segment in sizes for day in range(N_DAYS) for _ in range(sizes[segment])
+    ]
+    requests = pd.DataFrame(cells, columns=["segment_id", "window"])
+    least = requests["segment_id"].map({"s1": 0, "s2": 1000, "s3": 2000})
+    requests["user"] = least + rng.integers(0, requests["segment_id"].map(sizes) // 2)
     n = len(requests)
     requests["request_type"] = rng.choice(["search", "browse", "pay"], n, p=[0.4, 0.4, 0.2])
     production, experimental = rng.random(n), rng.random(n)
@@ -51,7 +52,8 @@ def counts() -> pd.DataFrame:
     answers = {
         "production value": production, "experimental value": experimental,
         "production class": vectors[0], "experimental class": vectors[1],
-        "production rate": (production > 0.5) * 1.0, "experimental rate": (experimental > 0.5) * 1.0,
+        "production rate": (production > 0.5) * 1.0,
+        "experimental rate": (experimental > 0.5) * 1.0,
     }  # fmt: skip
     return counted(requests, BINS, answers, ["rate"])
 
@@ -127,8 +129,8 @@ def test_beside_every_green_stands_what_would_have_shown(scored: Scored) -> None
 def test_metrics_of_one_test_share_its_p_and_q_value(scored: Scored) -> None:
     own = scored.scores[(scored.scores["output"] == "value") & (scored.scores["window"] == 3)
                         & (scored.scores["test"] == "distribution")]  # fmt: skip
-    assert (own.groupby("segment_id", dropna=False)["p_value"].nunique(dropna=False) == 1).all()
-    assert (own.groupby("segment_id", dropna=False)["q_value"].nunique(dropna=False) == 1).all()
+    shared = own[["segment_id", "p_value", "q_value"]].drop_duplicates()
+    assert len(own) > len(shared) == len(SEGMENTS) + 1
 
 
 def test_q_values_hold_the_share_of_alpha_of_their_window(counts: pd.DataFrame) -> None:

@@ -3,7 +3,6 @@
 import dataclasses
 import html
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -139,10 +138,12 @@ SEGMENTS = """
 """
 
 
-OPENED = """
+# Touches nothing; waits until all is drawn.
+NOTHING = """
   await drawn(Object.values(JSON.parse(document.getElementById("state").textContent))
     .slice(0, 2).join(" "));
-  console.log(`opened after ${Math.round(performance.now())} ms`);
+  const charts = document.querySelectorAll(".vega-embed svg").length;
+  document.body.dataset.notes = JSON.stringify([{ drawn: charts }]);
 """
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
@@ -223,36 +224,12 @@ def test_the_waterfall_adds_up_to_the_whole_drift(data: ReportData, tmp_path: Pa
 
 
 @needs_browser
-def test_five_hundred_segments_open_in_two_seconds(
+def test_every_chart_of_five_hundred_segments_is_drawn(
     large: tuple[ReportData, str], tmp_path: Path
 ) -> None:
-    _, page = large
-    times = []
-    for _ in range(3):
-        times.append(opened_after(page, tmp_path))
-        # What else runs on the machine is not the page's doing.
-        if times[-1] < 2.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)):
-            return
-    pytest.fail(f"the page took {times} s")
-
-
-def opened_after(page: str, folder: Path) -> float:
-    """Return the seconds from opening the page until every chart is drawn, in real time."""
-    file = folder / "report.html"
-    body, _, _ = page.rpartition("</body>")
-    file.write_text(f"{body}{PROBE.replace('STEPS', OPENED)}</html>", encoding="utf-8")
-    flags = [one for one in FLAGS if not one.startswith("--virtual-time")]
-    command = [str(CHROMIUM), *flags, f"--user-data-dir={folder}/profile"]
-    with subprocess.Popen(
-        [*command, "--remote-debugging-port=0", file.as_uri()], stderr=subprocess.PIPE, text=True
-    ) as browser:
-        try:
-            for line in browser.stderr or ():
-                if found := re.search(r"opened after (\d+) ms", line):
-                    return int(found[1]) / 1000
-        finally:
-            browser.terminate()
-    raise AssertionError("the browser ended before the page was drawn")
+    """How fast is for tests/benchmarks/bench_report.py."""
+    (found,) = noted(large[1], NOTHING, tmp_path)
+    assert found["drawn"] >= 8
 
 
 @needs_browser

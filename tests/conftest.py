@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -22,6 +23,10 @@ from rehearsal.settings import Mlflow, Settings, Spark
 
 os.environ["TZ"] = "UTC"
 time.tzset()
+
+# A deadline is a timed assertion, and fails on a loaded machine.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 FAST = {
     "spark.sql.shuffle.partitions": "2",

@@ -11,9 +11,9 @@ from pyspark.sql import functions as F
 from rehearsal.drift.bins import Bins
 from rehearsal.drift.breach import Breach
 from rehearsal.drift.dimensions import DAY, HOUR, Field, time_columns
-from rehearsal.drift.narrow import outputs_of, window_index
+from rehearsal.drift.narrow import answers, outputs_of, window_index
 from rehearsal.drift.random_groups import group_of
-from rehearsal.drift.spread import GRADED, SIDES, Spread
+from rehearsal.drift.spread import Spread
 from rehearsal.names import quoted
 from rehearsal.runtime import Job
 from rehearsal.seeds import derive_seed, uniform
@@ -95,7 +95,7 @@ def _numbers(job: Job, placed: DataFrame, bins: Bins) -> DataFrame:
         }
     )
     keys = [quoted(name) for name in (*_PLACED, "user_id", "request_type", "window")]
-    chosen = rows.select(*keys, *_outputs(names, bins, graded=graded))
+    chosen = rows.select(*keys, *answers(names, bins))
     kept = ", ".join(f"{quoted(name)} {kind}" for name, kind in _PLACED.items())
     return chosen.mapInArrow(_Numbers(spread), f"{kept}, {spread.schema}")
 
@@ -112,20 +112,6 @@ class _Numbers:
                 columns = {name: batch[name] for name in _PLACED}
                 columns |= {name: numbers[name] for name in numbers.schema.names}
                 yield pa.RecordBatch.from_pydict(columns)
-
-
-def _outputs(names: Sequence[str], bins: Bins, *, graded: bool) -> list[Column]:
-    """Return what `Spread` reads: both sides of each output, under the names it knows."""
-    pairs = [name for name in names if name not in ("class", *GRADED)]
-    columns = [_side(name, side).alias(f"{side} {name}") for name in pairs for side in SIDES]
-    if bins.classes:
-        columns += [F.col(f"{side}.probabilities").alias(f"{side} class") for side in SIDES]
-        columns += [F.col("outcome")] if graded else []
-    return columns
-
-
-def _side(name: str, side: str) -> Column:
-    return F.col(f"{side}.value") if name == "value" else F.col(f"kpis.{quoted(name)}.{side}")
 
 
 def _features(job: Job, placed: DataFrame, fields: Sequence[Field]) -> DataFrame:

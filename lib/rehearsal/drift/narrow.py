@@ -25,20 +25,29 @@ def narrow(
 
     Requests without a user are left out: nothing places them in a segment.
     """
-    columns = [F.col(name) for name in ("user_id", "request_type")]
-    columns.append(window_index(F.col("requested_at"), window).alias("window"))
     names = outputs_of(bins, kpis, graded=graded)
-    pairs = [name for name in names if name not in ("class", *GRADED)]
-    for name in pairs:
-        held = {side: _pair(name, side).alias(f"{side} {name}") for side in SIDES}
-        columns += held.values()
-    if bins.classes:
-        columns += [F.col(f"{side}.probabilities").alias(f"{side} class") for side in SIDES]
-    if graded and bins.classes:
-        columns.append(F.col("outcome"))
-    rows = replays.where(F.col("user_id").isNotNull()).select(*columns)
+    window_number = window_index(F.col("requested_at"), window).alias("window")
+    rows = replays.where(F.col("user_id").isNotNull()).select(
+        "user_id", "request_type", window_number, *answers(names, bins)
+    )
     spread = Spread(names, bins.classes)
     return rows.mapInArrow(spread, spread.schema)
+
+
+def answers(names: Sequence[str], bins: Bins) -> list[Column]:
+    """Return what `Spread` reads of a replayed request, under the names it knows.
+
+    Args:
+        names: the outputs, from `outputs_of`.
+        bins: what they are binned by.
+    """
+    pairs = [name for name in names if name not in ("class", *GRADED)]
+    columns = [_side(name, side).alias(f"{side} {name}") for name in pairs for side in SIDES]
+    if bins.classes:
+        columns += [F.col(f"{side}.probabilities").alias(f"{side} class") for side in SIDES]
+    if GRADED[0] in names:
+        columns.append(F.col("outcome"))
+    return columns
 
 
 def outputs_of(bins: Bins, kpis: Sequence[str], *, graded: bool) -> tuple[str, ...]:
@@ -67,5 +76,5 @@ def window_start(index: Column, window: Window) -> Column:
     return F.timestamp_micros(day.cast("bigint") * F.lit(_DAY_MICROS))
 
 
-def _pair(name: str, side: str) -> Column:
+def _side(name: str, side: str) -> Column:
     return F.col(f"{side}.value") if name == "value" else F.col(f"kpis.{quoted(name)}.{side}")

@@ -98,7 +98,7 @@ def test_a_warm_start_settles_from_where_it_is() -> None:
     arrays(float, st.tuples(st.integers(1, 12), st.integers(1, 3)), elements=SMALL),
     st.integers(1, 6),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_there_are_as_many_centres_as_asked_or_as_points_differ(points: np.ndarray, k: int) -> None:
     distinct = len(np.unique(points, axis=0))
     found = fit_centres(points, k, seed=1, starts=2, max_iterations=10)

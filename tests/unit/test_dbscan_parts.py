@@ -70,7 +70,7 @@ def test_rows_of_integers_are_told_apart_where_their_ranges_exceed_64_bits() -> 
 
 
 @given(st.integers(0, 10**6), st.integers(1, 4), st.sampled_from([3, 50, 10**6]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_pairs_listed_in_parts_are_all_pairs_each_once(
     seed: int, dimensions: int, at_once: int
 ) -> None:
@@ -166,7 +166,7 @@ def test_the_number_of_boxes_follows_the_points_and_the_parallelism() -> None:
 
 
 @given(st.integers(0, 10**6), st.integers(1, 3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_every_point_has_one_owner_and_a_box_sees_all_within_two_eps(
     seed: int, dimensions: int
 ) -> None:

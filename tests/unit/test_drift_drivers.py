@@ -123,7 +123,7 @@ def test_too_few_groups_are_not_tested_and_certainty_is_bounded_by_their_number(
 
 
 @given(st.integers(1, 300), st.integers(0, 2**32))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_cells_of_every_pair_of_dimensions_add_to_the_whole_to_the_last_bit(
     n: int, seed: int
 ) -> None:

@@ -49,7 +49,7 @@ numbers = st.lists(st.tuples(st.integers(0, 90), st.floats(-9, 9)), min_size=3, 
 
 
 @given(numbers, numbers)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_both_parts_add_to_the_change_whatever_is_missing(
     before: list[tuple[int, float]], after: list[tuple[int, float]]
 ) -> None:

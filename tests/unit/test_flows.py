@@ -168,7 +168,7 @@ FLOWS = st.dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(FLOWS, st.lists(FLOWS, max_size=4))
 def test_shares_add_up_and_probabilities_are_probabilities(now: Flows, earlier: list) -> None:
     rows = judged(now, *earlier)

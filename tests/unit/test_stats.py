@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import jensenshannon
@@ -82,7 +82,6 @@ def test_an_unknown_divergence_names_those_there_are() -> None:
 
 
 @given(joints, st.sampled_from(sorted(CURVATURE)))
-@settings(deadline=None)
 def test_divergences_are_finite_and_inside_their_interval(joint: np.ndarray, name: str) -> None:
     found = divergence(name, independent(joint))
     numbers = [found.raw[0], found.low[0], found.corrected[0], found.high[0]]
@@ -276,7 +275,6 @@ def test_rare_bins_are_pooled_with_neighbours_or_with_other_rare_classes() -> No
 
 
 @given(arrays(np.int64, st.integers(1, 20), elements=st.integers(0, 40)), st.booleans())
-@settings(deadline=None)
 def test_every_pool_has_enough_movers_or_is_the_only_one(
     movers: np.ndarray,
     ordered: bool,
@@ -351,7 +349,6 @@ def test_q_values_are_benjamini_hochberg_over_what_was_tested() -> None:
 
 
 @given(arrays(np.float64, 6, elements=st.floats(0, 1)))
-@settings(deadline=None)
 def test_simes_is_the_smallest_q_value(p: np.ndarray) -> None:
     assert simes(p) == pytest.approx(false_discovery_control(p).min())
 

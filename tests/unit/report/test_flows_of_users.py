@@ -62,7 +62,7 @@ def moving(counts: Counts) -> bool:
     return any(source != target for source, target in counts)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(counts=COUNTS.filter(moving))
 def test_ribbons_fill_their_nodes_and_nodes_keep_apart(
     counts: Counts,

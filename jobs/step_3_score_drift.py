@@ -6,6 +6,7 @@ drift_metrics and alerts.
 
 from collections.abc import Sequence
 
+from rehearsal.drift.alerts import ALL_USERS
 from rehearsal.drift.run import count_run, score_run
 from rehearsal.runtime import Job, run_main, step_command
 
@@ -16,7 +17,9 @@ def step(job: Job) -> str:
     """Count once, then score every metric from the counts."""
     bins = count_run(job)
     drifting, n = score_run(job, bins)
-    return f"{len(drifting)} of {n} segments breach: {', '.join(drifting) or 'none'}"
+    segments = [name for name in drifting if name != ALL_USERS]
+    told = f"{len(segments)} of {n} segments breach: {', '.join(segments) or 'none'}"
+    return f"{told}; all users together do" if ALL_USERS in drifting else told
 
 
 command = step_command(NAME, step, __doc__, spans=True)

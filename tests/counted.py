@@ -57,7 +57,9 @@ def _merged(layout: Layout, bins: Bins, table: pa.Table) -> pd.DataFrame:
     rows = pa.Table.from_batches(list(whole)).to_pandas()
     day = pd.Timedelta(days=1)
     return rows.assign(
-        window_start=FIRST + rows["window"] * day, window_end=FIRST + (rows["window"] + 1) * day
+        granularity="day",
+        window_start=FIRST + rows["window"] * day,
+        window_end=FIRST + (rows["window"] + 1) * day,
     ).drop(columns="window")
 
 

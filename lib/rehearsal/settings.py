@@ -20,6 +20,8 @@ METRICS = (
     "l_infinity_distance", "ks_distance", "wasserstein_distance", "flip_rate", "mean_kl_nats",
     "mse", "relative_mse", "mae", "mean_change", "kpi_relative_change",
 )  # fmt: skip
+OUTPUTS = ("value", "class", "expected_accuracy", "calibration", "log_loss")
+"""What both models say of a request, beside KPIs."""
 NOISE_METRICS = (
     "kl_nats", "kl_reverse_nats", "js_nats", "psi", "tv_distance", "l_infinity_distance",
     "ks_distance", "wasserstein_distance", "mean_change", "kpi_relative_change",
@@ -565,6 +567,12 @@ class Spark(Strict):
     conf: dict[str, str | int | bool] = {}
 
 
+def _not_an_output(name: str) -> str:
+    if name in OUTPUTS:
+        raise ValueError(f"{name!r} is the name of an output; no KPI may be {', '.join(OUTPUTS)}")
+    return name
+
+
 class Settings(Strict):
     """One rehearsal."""
 
@@ -578,7 +586,7 @@ class Settings(Strict):
     replay: Replay
     segments: Segments = Segments()
     drift: Drift = Drift()
-    kpis: dict[Annotated[str, Field(pattern=r"^\w+$")], Kpi] = {}
+    kpis: dict[Annotated[str, Field(pattern=r"^\w+$"), AfterValidator(_not_an_output)], Kpi] = {}
     generator: Generator = Generator()
     augment: Augment = Augment()
     effect: Effect = Effect()

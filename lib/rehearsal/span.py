@@ -21,7 +21,7 @@ class Span:
     def over_windows(self, window: Window) -> "Span":
         """Return the smallest span of whole windows that holds this one."""
         last = self.end - timedelta(microseconds=1)
-        return Span(_floor(self.start, window), _after(_floor(last, window), window))
+        return Span(floor(self.start, window), after(floor(last, window), window))
 
 
 def read_span(since: str | None, until: str | None, replay: Replay) -> Span | None:
@@ -52,15 +52,16 @@ def _instant(option: str, text: str) -> datetime:
         ) from error
 
 
-def _floor(instant: datetime, window: Window) -> datetime:
+def floor(instant: datetime, window: Window) -> datetime:
+    """Return the first instant of the window that holds this one."""
     day = instant.replace(hour=0, minute=0, second=0, microsecond=0)
     if window == "month":
         return day.replace(day=1)
     return day - timedelta(days=day.weekday()) if window == "week" else day
 
 
-def _after(start: datetime, window: Window) -> datetime:
+def after(start: datetime, window: Window) -> datetime:
     """Return the first instant after the window that starts there."""
     if window == "month":
-        return _floor(start + timedelta(days=31), "month")
+        return floor(start + timedelta(days=31), "month")
     return start + timedelta(days=7 if window == "week" else 1)

@@ -242,7 +242,8 @@ def count(replays: Replays, bins: Bins | None = None) -> pd.DataFrame:
     counts: pd.DataFrame = merged.to_pandas()
     days = counts.pop("window").to_numpy()
     start = pd.to_datetime(days, unit="D")
-    return counts.assign(window_start=start, window_end=start + pd.Timedelta(days=1))
+    end = start + pd.Timedelta(days=1)
+    return counts.assign(window_start=start, window_end=end, granularity="day")
 
 
 def all_types(counts: pd.DataFrame) -> pd.DataFrame:

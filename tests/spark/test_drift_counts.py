@@ -140,8 +140,8 @@ def test_sums_and_their_products_over_users_are_those_of_pandas(
     x, y = here["value"], here["other"]
     numbers = pd.DataFrame(
         {
-            "n": 1.0, "production": x, "experimental": y, "production_sq": x**2,
-            "experimental_sq": y**2, "distance": (y - x) ** 2, "absolute": (y - x).abs(),
+            "n": 1.0, "production": x, "difference": y - x, "production_sq": x**2,
+            "difference_sq": (y - x) ** 2, "distance": (y - x) ** 2, "absolute": (y - x).abs(),
             "flips": (here["bin_p"] != here["bin_e"]) * 1.0,
         }
     )  # fmt: skip
@@ -170,12 +170,13 @@ def test_outcomes_grade_the_classes(counts: pd.DataFrame, rows: pd.DataFrame) ->
     hit = np.where(here["outcome"] == "a", here["class_e"] == 0, here["class_e"] == 1)
     gap = np.maximum(here["e_a"], 1 - here["e_a"]) - hit
     found = cell(counts, "cold", 1, "calibration")
-    assert found["sum_experimental"] == pytest.approx(gap.sum())
+    assert found["sum_production"] + found["sum_difference"] == pytest.approx(gap.sum())
     assert found["n_paired"] == len(here)
     assert found["n_null"] == len(requests_of(rows, "cold", 1)) - len(here)
     given = np.where(here["outcome"] == "a", here["e_a"], 1 - here["e_a"])
     loss = -np.log((given + 1e-6) / (1 + 2e-6)).sum()
-    assert cell(counts, "cold", 1, "log_loss")["sum_experimental"] == pytest.approx(loss)
+    found = cell(counts, "cold", 1, "log_loss")
+    assert found["sum_production"] + found["sum_difference"] == pytest.approx(loss)
 
 
 def test_null_and_nan_are_counted_apart(counts: pd.DataFrame) -> None:
@@ -233,7 +234,7 @@ def test_days_add_up_to_their_weeks(
     days = drift_counts(replays, segments, BINS, "day", ["rate"], graded=True).toPandas()
     assert days["window_start"].nunique() == 14
     keys = ["segment_id", "request_type", "output"]
-    sums = ["n_requests", "n_paired", "n_flips", "n_null", "sum_experimental", "sum_distance"]
+    sums = ["n_requests", "n_paired", "n_flips", "n_null", "sum_difference", "sum_distance"]
     totals = [frame.groupby(keys, dropna=False)[sums].sum() for frame in (days, counts)]
     pd.testing.assert_frame_equal(totals[0], totals[1])
 
@@ -324,8 +325,11 @@ def test_probabilities_that_do_not_sum_to_one_are_compared_as_shares(
     assert found["sum_distance"] == pytest.approx(0, abs=1e-9)
 
 
-def test_requests_without_a_user_are_left_out(replays: DataFrame, segments: DataFrame) -> None:
-    anonymous = replays.withColumn("user_id", F.when(F.col("request_id") != "7", F.col("user_id")))
+@pytest.mark.parametrize("name", ["user_id", "request_type", "requested_at"])
+def test_requests_that_nothing_places_are_left_out(
+    replays: DataFrame, segments: DataFrame, name: str
+) -> None:
+    anonymous = replays.withColumn(name, F.when(F.col("request_id") != "7", F.col(name)))
     found = drift_counts(anonymous, segments, BINS, "week", []).toPandas()
     whole = found[(found["output"] == "class") & found["request_type"].isna()]
     assert whole["n_requests"].sum() == 1999

@@ -208,8 +208,9 @@ def stack(output: str, rows: list[dict[str, Any]]) -> Stack:
     """A stack of cells given n, the sums of both sides, and so many users with the same each."""
     sums, products, users = np.zeros((len(rows), N_SUMS)), [], []
     for i, row in enumerate(rows):
-        for name in ("n", "production", "experimental"):
+        for name in ("n", "production"):
             sums[i, SUMS.index(name)] = row[name]
+        sums[i, SUMS.index("difference")] = row["experimental"] - row["production"]
         products.append(np.outer(sums[i], sums[i]) / row["users"] + np.diag(row["spread"] * 1.0))
         users.append(row["users"])
     none, no_bins = np.zeros((len(rows), 0, 0)), np.zeros((len(rows), 0))

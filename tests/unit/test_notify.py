@@ -211,7 +211,7 @@ def unused_port() -> int:
         ("  ", "sink 'team' has no URL: the environment variable URL_team is not set", 0),
         (f"nosuch://{SECRET}", "sink 'team' has no usable URL: .* URL_team holds is no apprise", 0),
         (f"json://[{SECRET}", "sink 'team' has no usable URL", 0),
-        (f"json://u:{SECRET}@127.0.0.1:{unused_port()}/{SECRET}", "^no connection$", 3),
+        (f"json://u:{SECRET}@127.0.0.1:UNUSED/{SECRET}", "^no connection$", 3),
         (f"json://u:{SECRET}@127.0.0.1:99999/{SECRET}", "^no connection$", 3),
     ],
 )
@@ -222,6 +222,7 @@ def test_what_cannot_be_sent_is_a_reason_without_the_url(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    url = url.replace("UNUSED", str(unused_port())) if url else url
     (one,), said = deliver(sinks(monkeypatch, team=url), release(*TWO), [], no_pause)
     assert one.status == "failed"
     assert one.n_attempts == n_attempts

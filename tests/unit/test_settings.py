@@ -38,6 +38,7 @@ def test_ten_lines_are_enough() -> None:
         ({"drift": {"thresholds": {"psi": {"sigmas": 3, "window": 8}}}}, "psi.window: unknown key"),
         ({"drift": {"thresholds": {"mse": {"noise": 0.99}}}}, "mse is not 0 without drift"),
         ({"drift": {"persistence": {"breaching": 3, "of": 2}}}, "'breaching' .3. is above 'of'"),
+        ({"kpis": {"class": {"kind": "mean_value"}}}, "'class' is the name of an output"),
         ({"drift": {"window": "hour"}}, "drift.window: .*'day', 'week' or 'month', got 'hour'"),
         (
             {"segments": {"method": "dbscam"}},

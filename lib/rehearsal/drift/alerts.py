@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+ALL_USERS = "all users"
 _KEPT = (
     "segment_id", "window_start", "window_end", "granularity", "output", "metric", "threshold",
     "threshold_origin", "p_value", "q_value", "n_requests",
@@ -21,16 +22,14 @@ def alerts(scores: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
     red = scores[scores["status"] == "red"]
     rows = red[list(_KEPT)].copy()
     rows["score"] = red["score_bias_corrected"]
-    rows["segment_name"] = [
-        "all users" if pd.isna(i) else names.get(i, i) for i in red["segment_id"]
-    ]
+    rows["segment_name"] = [ALL_USERS if pd.isna(i) else names.get(i, i) for i in red["segment_id"]]
     rows["message"] = [_sentence(row) for row in rows.to_dict("records")]
     return rows
 
 
 def _sentence(row: Mapping[Hashable, Any]) -> str:
     segment = row["segment_id"]
-    who = "all users" if pd.isna(segment) else f"segment {segment} ({row['segment_name']})"
+    who = ALL_USERS if pd.isna(segment) else f"segment {segment} ({row['segment_name']})"
     origin = "" if row["threshold_origin"] == "set" else f", {row['threshold_origin']}"
     return (
         f"{who}: {row['metric']} of {row['output']} is {row['score']:.3g} in the "

@@ -9,7 +9,7 @@ import pandas as pd
 
 from rehearsal.drift.cells import Cells, Stack
 from rehearsal.drift.measure import EXPECTED_ACCURACY
-from rehearsal.drift.measure_bins import bin_pools, distribution_parts
+from rehearsal.drift.measure_bins import agreeing, bin_pools, distribution_parts
 from rehearsal.drift.measure_sums import change_parts
 from rehearsal.drift.measured import DISTRIBUTION, MEAN, SIZE
 from rehearsal.stats.paired import clustered_wald
@@ -28,6 +28,8 @@ SIZE_SUMS = {
 @dataclass(frozen=True)
 class Direction:
     """Along what a segment drifts in one output, over its breaching windows together.
+
+    Of windows that drift opposite ways, those that go with the clearest one.
 
     weights (distribution): w with statistic = d . w, so that a request that moves from bin i to
     bin j adds w[j] - w[i]; (mean): (1,), what a difference of 1 adds; (size): (1,), 1.
@@ -58,6 +60,9 @@ def directions(scores: pd.DataFrame, cells: Cells) -> Iterator[Direction]:
         first = place[str(segment)] * len(starts)
         at = np.array([first + starts.index(start) for start in windows])
         stack = cells.stacks["class" if output == EXPECTED_ACCURACY else str(output)]
+        if test != SIZE:
+            same = agreeing(*map(np.array, zip(*_parts_of(stack, at, str(test)), strict=True)))
+            at, windows = at[same], [windows[i] for i in np.flatnonzero(same)]
         weights, size_weights = _weights(stack, at, str(test))
         metrics = tuple(dict.fromkeys(own["metric"]))
         yield Direction(
@@ -69,7 +74,7 @@ def _weights(stack: Stack, at: np.ndarray, test: str) -> tuple[np.ndarray, np.nd
     one = np.ones(1)
     if test == SIZE:
         return one, one
-    parts = [(change_parts if test == MEAN else distribution_parts)(stack, cell) for cell in at]
+    parts = _parts_of(stack, at, test)
     difference, spread = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
     if test == MEAN:
         wald = clustered_wald(difference, spread, 2, 2)
@@ -77,6 +82,11 @@ def _weights(stack: Stack, at: np.ndarray, test: str) -> tuple[np.ndarray, np.nd
     pools = bin_pools(stack, at, spread)
     wald = clustered_wald(difference, spread, 2, 2, pools)
     return wald.weights, kl_weights(stack.joint[at].sum(axis=0))
+
+
+def _parts_of(stack: Stack, at: np.ndarray, test: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return d and its squares over users in each of these cells."""
+    return [(change_parts if test == MEAN else distribution_parts)(stack, int(i)) for i in at]
 
 
 def kl_weights(joint: np.ndarray) -> np.ndarray:
@@ -133,8 +143,7 @@ def _parts(one: Direction, counts: pd.DataFrame) -> pd.DataFrame:
         table = np.stack([moved[name] for name in n.index]).astype(float)
         parts, sizes = table @ one.weights, table @ one.size_weights
     elif one.test == MEAN:
-        both = by_type[["sum_experimental", "sum_production"]].sum()
-        change = (both["sum_experimental"] - both["sum_production"]).to_numpy(float)
+        change = by_type["sum_difference"].sum().to_numpy(float)
         parts, sizes = change * one.weights[0], change / n.sum()
     else:
         sums = by_type[SIZE_SUMS[one.output, one.metrics[0]]].sum().to_numpy(float)

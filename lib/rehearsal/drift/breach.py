@@ -182,8 +182,8 @@ def cell_numbers(cells: Cells, segment_id: str, windows: Sequence[pd.Timestamp])
 
 def _root_sum_squares(one: Direction, stack: Stack, at: np.ndarray) -> float:
     """Return a bound of the root of the summed squares of the scores in these cells."""
-    squares = 2 * float((stack.sum("production_sq") + stack.sum("experimental_sq"))[at].sum())
-    if one.test == MEAN:  # (y - x)^2 <= 2 (x^2 + y^2)
+    squares = float(stack.sum("difference_sq")[at].sum())
+    if one.test == MEAN:
         return float(np.sqrt(squares)) * abs(float(one.weights[0]))
     if one.test == DISTRIBUTION:
         step = one.weights[None, :] - one.weights[:, None]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 
 import numpy as np
@@ -9,6 +10,8 @@ import pandas as pd
 
 from rehearsal.drift.bins import Bins
 from rehearsal.drift.layout import N_SUMS, SUMS, unpack
+from rehearsal.settings import Window
+from rehearsal.span import after, floor
 
 _PLAIN = (
     "n_paired", *(f"sum_{name}" for name in SUMS[1:-1]), "n_flips",
@@ -70,8 +73,12 @@ class Cells:
     stacks: dict[str, Stack]
 
 
-def build_cells(counts: pd.DataFrame, bins: Bins, segments: Sequence[str]) -> Cells:
+def build_cells(
+    counts: pd.DataFrame, bins: Bins, segments: Sequence[str], since: datetime | None = None
+) -> Cells:
     """Return the cells of every segment in every window, and of all users.
+
+    Windows are those of the calendar, so that one without requests has its place.
 
     A segment without requests in a window still has a cell, with zero counts, so that silence
     is seen as missing data and not as no drift. A user is in one segment, so that counts over
@@ -81,9 +88,9 @@ def build_cells(counts: pd.DataFrame, bins: Bins, segments: Sequence[str]) -> Ce
         counts: rows of `drift_counts` of all request types together (request_type NULL).
         bins: the bins they were made with.
         segments: segments that must have cells.
+        since: an instant in the first window; default: the first with requests.
     """
-    windows = counts[["window_start", "window_end"]].drop_duplicates().sort_values("window_start")
-    windows = windows.reset_index(drop=True)
+    windows = _calendar(counts, since)
     known = sorted({*segments, *counts["segment_id"]})
     grid = Grid((None, *known), windows)
     place = {name: i for i, name in enumerate(grid.segments)}
@@ -94,6 +101,19 @@ def build_cells(counts: pd.DataFrame, bins: Bins, segments: Sequence[str]) -> Ce
     stacks = {name: _stack(name, counts[counts["output"] == name], grid, bins.size(name))
               for name in outputs}  # fmt: skip
     return Cells(grid, stacks)
+
+
+def _calendar(counts: pd.DataFrame, since: datetime | None) -> pd.DataFrame:
+    """Return every window from the first to the last, without gaps."""
+    window: Window = counts["granularity"].iloc[0]
+    first, last = counts["window_start"].min(), counts["window_start"].max()
+    if since is not None:
+        first = min(first, pd.Timestamp(floor(since, window)).tz_localize(None))
+    starts = [first]
+    while starts[-1] < last:
+        starts.append(pd.Timestamp(after(starts[-1].to_pydatetime(), window)))
+    ends = [*starts[1:], pd.Timestamp(after(starts[-1].to_pydatetime(), window))]
+    return pd.DataFrame({"window_start": starts, "window_end": ends})
 
 
 def _stack(output: str, rows: pd.DataFrame, grid: Grid, k: int) -> Stack:

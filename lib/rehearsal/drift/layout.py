@@ -6,10 +6,13 @@ from functools import cached_property
 import numpy as np
 
 SUMS = (
-    "n", "production", "experimental", "production_sq", "experimental_sq", "distance", "absolute",
+    "n", "production", "difference", "production_sq", "difference_sq", "distance", "absolute",
     "flips",
 )  # fmt: skip
-"""Per request: 1, x, y, x^2, y^2, a distance, |y - x|, and whether bins (or x, y) differ."""
+"""Per request: 1, x, y - x, their squares, a distance, |y - x|, and whether bins (or x, y) differ.
+
+The difference itself, not y: a small one would drown in the rounding of squares of large x and y.
+"""
 
 N_SUMS = len(SUMS)
 

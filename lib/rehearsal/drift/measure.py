@@ -14,9 +14,13 @@ from rehearsal.drift.measure_bins import histogram_measures
 from rehearsal.drift.measure_sums import change_measures, size_measures
 from rehearsal.drift.measured import Measured, renamed
 from rehearsal.drift.spread import GRADED
-from rehearsal.settings import Drift
+from rehearsal.settings import METRICS, Drift
 from rehearsal.stats.multiple import spending
 
+SUM_METRICS = frozenset(
+    ("flip_rate", "mean_kl_nats", "mse", "relative_mse", "mae", "mean_change",
+     "kpi_relative_change")
+)  # fmt: skip
 EXPECTED_ACCURACY = "expected_accuracy"
 """Mean probability of the most probable class: what accuracy would be if it were calibrated."""
 
@@ -45,16 +49,33 @@ def measure(
     """
     share = spending(n_windows, cells.grid.window + 1, settings.spending)
     frames: list[pd.DataFrame] = []
+    enough = {name: _enough(stack, settings) for name, stack in cells.stacks.items()}
+    tested = _tested_cells(cells.grid, np.logical_or.reduce(list(enough.values())))
+    level = settings.alpha * share / (tested * _tests(cells, settings))
     for stack in cells.stacks.values():
-        n, users = stack.sizes["n_paired"], stack.sizes["n_users"]
-        enough = (n >= settings.min_requests) & (users >= settings.min_users)
-        level = settings.alpha * share / _tested_cells(cells.grid, enough)
-        chosen = np.flatnonzero(enough)
+        chosen = np.flatnonzero(enough[stack.output])
         columns = _measures(_subset(stack, chosen), edges, settings, level[chosen])
         frames += [
             _frame(cells.grid, stack, one, chosen, settings).assign(level=level) for one in columns
         ]
     return pd.concat(frames, ignore_index=True)
+
+
+def _enough(stack: Stack, settings: Drift) -> np.ndarray:
+    n, users = stack.sizes["n_paired"], stack.sizes["n_users"]
+    return np.asarray((n >= settings.min_requests) & (users >= settings.min_users))
+
+
+def _tests(cells: Cells, settings: Drift) -> int:
+    """Return how many tests a segment has, so that a lone signal must be as much surer."""
+    judged = {name for name in METRICS if getattr(settings.thresholds, name) is not None}
+    binned = [one for one in cells.stacks.values() if one.n_bins]
+    of_bins = len(binned) * bool(judged - SUM_METRICS)
+    of_means = len(cells.stacks) * ("mean_change" in judged)
+    kpis = [name for name in cells.stacks if name not in ("value", "class", *GRADED)]
+    of_means = max(of_means, len(kpis) * ("kpi_relative_change" in judged))
+    sizes = len(judged & SUM_METRICS - {"mean_change", "kpi_relative_change"}) * len(binned)
+    return max(of_bins + of_means + sizes, 1)
 
 
 def _tested_cells(grid: Grid, enough: np.ndarray) -> np.ndarray:

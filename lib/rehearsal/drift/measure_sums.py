@@ -22,7 +22,8 @@ def _weights(**named: float) -> np.ndarray:
     return weights
 
 
-_N, _CHANGE = _weights(n=1), _weights(experimental=1, production=-1)
+_ROUNDING = 1e-9
+_N, _CHANGE = _weights(n=1), _weights(difference=1)
 
 
 def size_measures(stack: Stack) -> Iterator[Measured]:
@@ -55,7 +56,8 @@ def _relative_mse(stack: Stack) -> Estimate:
     mean, mse = total / n, stack.sum("distance") / n
     variance = squares / n - mean**2
     with np.errstate(invalid="ignore", divide="ignore"):
-        value = np.where(variance > 0, mse / variance, np.nan)
+        # Below that the variance is what rounding leaves of a constant.
+        value = np.where(variance > squares / n * _ROUNDING, mse / variance, np.nan)
         # d(variance) = (squares' - 2 mean total' - (squares/n - 2 mean^2) n') / n.
         spread = (
             np.outer(np.ones(len(n)), _weights(production_sq=1))
@@ -81,7 +83,7 @@ def change_measures(
         relative: whether a relative change makes sense, as of a KPI.
     """
     users, n, base = stack.sizes["n_users"], stack.sum("n"), stack.sum("production")
-    change = stack.sum("experimental") - base
+    change = stack.sum("difference")
     tested = _tested(stack)
     needed = noncentrality(level, tested["df"], tested.pop("units"))
     plain = ratio(change, n, (_CHANGE, _N), stack.products, users)

@@ -12,8 +12,8 @@ MERGED = (
     "segment_id string, window int, request_type string, output string, n_requests bigint, "
     "n_users bigint, n_paired bigint, n_null bigint, n_nan bigint, n_moved bigint, "
     "n_shifted bigint, "
-    "sum_production double, sum_experimental double, sum_production_sq double, "
-    "sum_experimental_sq double, sum_distance double, sum_absolute double, n_flips bigint, "
+    "sum_production double, sum_difference double, sum_production_sq double, "
+    "sum_difference_sq double, sum_distance double, sum_absolute double, n_flips bigint, "
     "production_bins array<bigint>, experimental_bins array<bigint>, joint_bins array<bigint>, "
     "user_bins array<double>, user_sums array<double>, fourth_bins array<double>"
 )

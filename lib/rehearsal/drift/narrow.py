@@ -23,13 +23,12 @@ def narrow(
     probable class of production x number of classes + that of experimental) and d{i} (KL in nats
     between the request's two probability vectors).
 
-    Requests without a user are left out: nothing places them in a segment.
+    Requests without a user, a type or a time are left out: nothing places them.
     """
     names = outputs_of(bins, kpis, graded=graded)
     window_number = window_index(F.col("requested_at"), window).alias("window")
-    rows = replays.where(F.col("user_id").isNotNull()).select(
-        "user_id", "request_type", window_number, *answers(names, bins)
-    )
+    placed = replays.dropna(subset=["user_id", "request_type", "requested_at"])
+    rows = placed.select("user_id", "request_type", window_number, *answers(names, bins))
     spread = Spread(names, bins.classes)
     return rows.mapInArrow(spread, spread.schema)
 

@@ -5,7 +5,7 @@ import pandas as pd
 from scipy.stats import chi2
 
 from rehearsal.drift.cells import Cells, Stack
-from rehearsal.drift.measure_bins import bin_pools, distribution_parts
+from rehearsal.drift.measure_bins import agreeing, bin_pools, distribution_parts
 from rehearsal.drift.measure_sums import change_parts
 from rehearsal.drift.measured import DISTRIBUTION, MEAN
 from rehearsal.stats.paired import Wald, clustered_wald
@@ -52,12 +52,19 @@ def _onset(
     at = np.arange(first, first + last + 1)
     parts = [(distribution_parts if test == DISTRIBUTION else change_parts)(stack, i) for i in at]
     differences, spreads = (np.array(part) for part in zip(*parts, strict=True))
+    same = agreeing(differences[breaching], spreads[breaching])
+    breaching = [window for window, held in zip(breaching, same, strict=True) if held]
+    last = breaching[-1]
     wald = _together(stack, differences[breaching], spreads[breaching], at[breaching], test)
     along = differences @ wald.weights
     noise = np.einsum("i,wij,j->w", wald.weights, spreads, wald.weights)
     # From each window to the last one.
-    totals, noises = (values[::-1].cumsum()[::-1] for values in (along, noise))
-    statistics = np.divide(totals**2, noises, out=np.zeros(len(at)), where=noises > 0)
+    totals, noises = (
+        values[: last + 1][::-1].cumsum()[::-1][: breaching[0] + 1] for values in (along, noise)
+    )
+    # At the latest with the first breach; and only what goes the drift's way counts.
+    upward = np.maximum(totals, 0.0) ** 2
+    statistics = np.divide(upward, noises, out=np.zeros(len(totals)), where=noises > 0)
     best = int(statistics.argmax())
     near = np.flatnonzero(statistics >= statistics[best] - chi2.ppf(_CONFIDENCE, 1))
     return {

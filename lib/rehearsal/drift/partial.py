@@ -70,12 +70,13 @@ def _pair(
         usable &= np.isfinite(numbers[f"d{i}"][order])
     if not usable.all():
         x, y = np.where(usable, x, 0.0), np.where(usable, y, 0.0)
-    apart = np.abs(y - x)
-    distance = apart * apart
+    difference = y - x
+    apart, square = np.abs(difference), difference * difference
+    distance = square
     if f"d{i}" in numbers:
         distance = np.where(usable, numbers[f"d{i}"][order], 0.0)
     differ = (p != e) & usable if len(p) else apart > 0
-    columns = [usable * 1.0, x, y, x * x, y * y, distance, apart, differ * 1.0]
+    columns = [usable * 1.0, x, difference, x * x, square, distance, apart, differ * 1.0]
     return _Pair(usable, null & ~usable, columns, p, e)
 
 
@@ -120,7 +121,7 @@ class _Sums:
         self.cells[:, of[output.name, "user_sums"]] = pack(products)
         users = of[output.name, "users"].start
         self.cells[:, users] = self.users_with(by_user[0] > 0)
-        self.cells[:, users + 2] = self.users_with(by_user[1] != by_user[2])
+        self.cells[:, users + 2] = self.users_with(by_user[2] != 0)
 
     def add_bins(self, output: Output, pair: _Pair) -> None:
         """Count requests per pair of bins, and what users' own counts per bin make."""

@@ -67,9 +67,9 @@ def _mean(stack: Stack, side: str, at: list[int]) -> tuple[float, float]:
     """Return the mean of a side over some cells and its error; NaN without requests."""
     totals, products = stack.sums[at].sum(axis=0), stack.products[at].sum(axis=0)
     users = stack.sizes["n_users"][at].sum()
-    top, bottom = np.eye(N_SUMS)[SUMS.index(side)], np.eye(N_SUMS)[SUMS.index("n")]
-    found = ratio(
-        totals[[SUMS.index(side)]], totals[[SUMS.index("n")]], (top, bottom), products[None],
-        np.array([users]),
-    )  # fmt: skip
+    top, bottom = np.eye(N_SUMS)[SUMS.index("production")], np.eye(N_SUMS)[SUMS.index("n")]
+    if side == SIDES[1]:
+        top = top + np.eye(N_SUMS)[SUMS.index("difference")]
+    sums = np.array([totals @ top]), np.array([totals @ bottom])
+    found = ratio(*sums, (top, bottom), products[None], np.array([users]))
     return float(found.value[0]), float(found.error[0])

@@ -6,7 +6,7 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from rehearsal.drift.alerts import alerts
+from rehearsal.drift.alerts import ALL_USERS, alerts
 from rehearsal.drift.attribute import contributions
 from rehearsal.drift.bins import Bins, check_classes, pin_bins
 from rehearsal.drift.cells import build_cells
@@ -102,7 +102,7 @@ def score_run(job: Job, bins: Bins) -> tuple[list[str], int]:
     """Replace everything that derives from the run's counts.
 
     Returns:
-        The segments in breach, and how many segments there are.
+        What is in breach, segments or ALL_USERS, and how many segments there are.
     """
     store, held = job.store, job.segmentation
     # Bounded by segments x windows x outputs x bins^2.
@@ -114,6 +114,7 @@ def score_run(job: Job, bins: Bins) -> tuple[list[str], int]:
         job.settings.drift,
         list(names),
         n_windows=windows_between(job.settings.replay, job.settings.drift.window),
+        since=job.settings.replay.start,
         noise_runs=_noise_runs(job),
     )
     version = {"segmentation_version": F.lit(held.version)}
@@ -126,7 +127,8 @@ def score_run(job: Job, bins: Bins) -> tuple[list[str], int]:
     breaches = alerts(found.scores, names)
     alerted = to_spark(job.spark, breaches, ALERTS).withColumns(version)
     store.replace(ALERTS, alerted, run_id=job.run_id)
-    return sorted(breaches["segment_id"].dropna().unique()), len(names)
+    told = {*names, *found.scores["segment_id"].dropna()}
+    return sorted(breaches["segment_id"].fillna(ALL_USERS).unique()), len(told)
 
 
 def attribute_run(job: Job) -> pd.DataFrame:
@@ -134,6 +136,11 @@ def attribute_run(job: Job) -> pd.DataFrame:
     store = job.store
     # Bounded by segments x windows x metrics, and by breaching segments x windows x types.
     scores = store.read(DRIFT_SCORES, run_id=job.run_id).toPandas()
+    if scores.empty:
+        raise ContractError(
+            f"drift_scores has no rows of run {job.run_id}; "
+            "`rehearsal score-drift` with the same run id makes them"
+        )
     counts = store.read(DRIFT_COUNTS, run_id=job.run_id)
     bins = read_bins(store.read(DRIFT_BINS, bins_version=str(scores["bins_version"].iloc[0])))
     breaching = sorted(scores.loc[scores["status"] == "red", "segment_id"].dropna().unique())
@@ -178,6 +185,13 @@ def _noise_runs(job: Job) -> dict[str, pd.DataFrame]:
             raise ContractError(
                 f"drift.thresholds names run {run_id}, but drift_scores has no rows of it; "
                 "rehearse production against itself under that run id first"
+            )
+        made = (str(rows["granularity"].iloc[0]), str(rows["segmentation_version"].iloc[0]))
+        wanted = (job.settings.drift.window, job.segmentation.version)
+        if made != wanted:
+            raise ContractError(
+                f"run {run_id}, which drift.thresholds names, has windows and segmentation {made}, "
+                f"this run {wanted}: its noise is not that of this run's segments"
             )
         found[run_id] = rows
     return found

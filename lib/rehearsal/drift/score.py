@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import pandas as pd
 from pyspark.sql import DataFrame
@@ -13,8 +14,9 @@ from rehearsal.drift.cells import build_cells
 from rehearsal.drift.counts import drift_counts
 from rehearsal.drift.measure import measure
 from rehearsal.drift.onset import onsets
-from rehearsal.drift.threshold import with_thresholds
+from rehearsal.drift.threshold import noise_run_names, with_thresholds
 from rehearsal.drift.verdict import with_verdicts
+from rehearsal.errors import ContractError
 from rehearsal.settings import Drift
 
 DRIFT_TYPE = "EXPERIMENTAL_VS_PRODUCTION"
@@ -35,6 +37,7 @@ def score_counts(
     segments: list[str],
     *,
     n_windows: int | None = None,
+    since: datetime | None = None,
     noise_runs: Mapping[str, pd.DataFrame] | None = None,
 ) -> Scored:
     """Return every metric of every segment and window with its verdict, and since when.
@@ -45,9 +48,22 @@ def score_counts(
         settings: minima, thresholds, alpha and the rest.
         segments: segments that must be told of, also where they made no request.
         n_windows: windows there will be; default: those in the counts.
+        since: an instant in the first of them; default: the first with requests.
         noise_runs: rows of `drift_scores` of the runs that thresholds name.
+
+    Raises:
+        ContractError: there is nothing to score, or a run that a threshold names is not given.
     """
-    cells = build_cells(counts, bins, segments)
+    if counts.empty:
+        raise ContractError(
+            "there is no request with an output of both models, a user, a type and a time to score"
+        )
+    lacking = sorted(set(noise_run_names(settings.thresholds)) - set(noise_runs or {}))
+    if lacking:
+        raise ContractError(
+            f"thresholds name run {', '.join(lacking)}: give its rows of drift_scores as noise_runs"
+        )
+    cells = build_cells(counts, bins, segments, since)
     planned = max(n_windows or 0, len(cells.grid.windows))
     rows = measure(cells, bins.edges, settings, planned)
     rows = with_thresholds(rows, settings.thresholds, noise_runs or {})
@@ -76,6 +92,7 @@ def score_drift(
     kpis: Sequence[str] = (),
     bins: Bins | None = None,
     seed: int = 0,
+    noise_runs: Mapping[str, pd.DataFrame] | None = None,
 ) -> DriftTables:
     """Return the drift of every segment and window of any frame of replays, for notebooks.
 
@@ -89,6 +106,10 @@ def score_drift(
         kpis: names in `replays.kpis`.
         bins: pinned bins; default: production's quantiles, and the classes as they are.
         seed: of the sample that quantiles are taken from.
+        noise_runs: rows of `drift_scores` of the runs that thresholds name, by run.
+
+    Raises:
+        ContractError: there is nothing to score, or bins have other classes than the replays.
     """
     drift = settings or Drift()
     pinned = bins or pin_bins(replays, drift, seed)
@@ -97,7 +118,7 @@ def score_drift(
     counts = drift_counts(replays, segments, pinned, drift.window, kpis, graded=graded).persist()
     rows = counts.toPandas()
     whole, typed = rows[rows["request_type"].isna()], rows[rows["request_type"].notna()]
-    found = score_counts(whole, pinned, drift, [])
+    found = score_counts(whole, pinned, drift, [], noise_runs=noise_runs)
     cells = build_cells(whole, pinned, [])
     return DriftTables(
         pinned,

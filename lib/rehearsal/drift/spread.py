@@ -16,6 +16,7 @@ GRADED = (CALIBRATION, LOG_LOSS)
 
 SIDES = ("production", "experimental")
 _NONE = -np.inf
+_LARGEST = 1e70
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ class Spread:
 
 
 def _filled(column: pa.Array) -> pa.Array:
-    """Return the numbers with -inf for NULL, and NaN for what is -inf."""
-    infinite = pc.equal(column, _NONE)
-    if pc.any(infinite).as_py():
-        column = pc.if_else(infinite, np.nan, column)
+    """Return the numbers with -inf for NULL, and NaN for what no sum of squares could hold."""
+    beyond = pc.greater(pc.abs(column), _LARGEST)
+    if pc.any(beyond).as_py():
+        column = pc.if_else(beyond, np.nan, column)
     return column.fill_null(_NONE) if column.null_count else column
 
 

@@ -11,7 +11,7 @@ from rehearsal.drift.layout import Layout
 from rehearsal.drift.partial import partial_sums
 
 PARTIAL = "segment_id string, window int, request_type string, part int, sums binary"
-_ROWS_OUT = 2_000
+_BYTES_OUT = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,13 @@ def _rows(tally: Tally, table: pa.Table) -> Iterator[pa.RecordBatch]:
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
+    """Number the values in their own order, whatever the order in which they came."""
     coded = column.combine_chunks().dictionary_encode()
-    filled = coded.indices.fill_null(len(coded.dictionary))
-    values = pa.concat_arrays([coded.dictionary, pa.nulls(1, pa.string())])
-    return filled.to_numpy(zero_copy_only=False).astype(np.int64), values
+    names = np.array(coded.dictionary.to_pylist(), dtype=object)
+    order = np.argsort(names)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return rank[coded.indices.to_numpy()], pa.array(names[order], pa.string())
 
 
 def _array(column: pa.ChunkedArray) -> np.ndarray:
@@ -69,8 +72,9 @@ def _batches(
     part: int,
     sums: np.ndarray,
 ) -> Iterator[pa.RecordBatch]:
-    for start in range(0, len(sums), _ROWS_OUT):
-        block = np.ascontiguousarray(sums[start : start + _ROWS_OUT])
+    rows = max(_BYTES_OUT // (8 * sums.shape[1]), 1)
+    for start in range(0, len(sums), rows):
+        block = np.ascontiguousarray(sums[start : start + rows])
         n, width = block.shape
         offsets = np.arange(n + 1, dtype=np.int32) * (8 * width)
         packed = pa.Array.from_buffers(

@@ -7,6 +7,7 @@ import pandas as pd
 
 from rehearsal.settings import NoiseFloor, PastWindows, Threshold, Thresholds
 
+_LEAST_WINDOWS = 3
 SERIES = ["segment_id", "output", "metric"]
 
 
@@ -25,7 +26,8 @@ def with_thresholds(
     for metric, own in rows.groupby("metric", sort=False):
         held = getattr(thresholds, str(metric))
         values, origin = _of(own, held, noise_runs)
-        parts.append(own.assign(threshold=values, threshold_origin=origin))
+        # Where models agree there is no noise; every difference would be over a threshold of 0.
+        parts.append(own.assign(threshold=values.where(values > 0), threshold_origin=origin))
     return pd.concat(parts).sort_index()
 
 
@@ -39,7 +41,8 @@ def _of(
     rows: pd.DataFrame, held: Threshold, noise_runs: Mapping[str, pd.DataFrame]
 ) -> tuple[pd.Series, str]:
     if isinstance(held, PastWindows):
-        return _past(rows, held), f"mean + {held.sigmas:g} sd of the last {held.windows} windows"
+        origin = f"mean + {held.sigmas:g} sd of the last {held.windows} calm windows"
+        return _past(rows, held), origin
     if isinstance(held, NoiseFloor) and held.run is not None:
         values = _from_run(rows, noise_runs[held.run], held.noise)
         return values, f"{held.noise:.4g} quantile of run {held.run}"
@@ -50,15 +53,24 @@ def _of(
 
 
 def _past(rows: pd.DataFrame, held: PastWindows) -> pd.Series:
-    """Mean + sigmas sd over the windows before; NaN with fewer than 3 of them scored."""
+    """Mean + sigmas sd over the last windows that were not over; NaN with fewer than 3 of them.
+
+    Windows over their own threshold are no past to judge by: a drift that lasts would hide itself.
+    """
     size = rows["score_bias_corrected"].abs()
     keys = [rows[name].fillna("") for name in SERIES]
+    return size.groupby(keys, sort=False).transform(_limits, held=held)
 
-    def limit(scores: pd.Series) -> pd.Series:
-        before = scores.shift(1).rolling(held.windows, min_periods=3)
-        return before.mean() + held.sigmas * before.std(ddof=1)
 
-    return size.groupby(keys, sort=False).transform(limit)
+def _limits(scores: pd.Series, held: PastWindows) -> np.ndarray:
+    calm: list[float] = []
+    limits = np.full(len(scores), np.nan)
+    for place, score in enumerate(scores):
+        if len(calm) >= _LEAST_WINDOWS:
+            limits[place] = np.mean(calm) + held.sigmas * np.std(calm, ddof=1)
+        if not np.isnan(score) and not score > limits[place]:
+            calm = [*calm, score][-held.windows :]
+    return limits
 
 
 def _from_run(rows: pd.DataFrame, noise: pd.DataFrame, quantile: float) -> pd.Series:

@@ -19,7 +19,7 @@ _TOLD = (
 )  # fmt: skip
 _WITHOUT = {
     True: "no threshold is set for this metric",
-    False: "too few windows before to have a threshold from",
+    False: "no noise, or too few windows before, to have a threshold from",
 }
 RED, YELLOW, GREEN, UNKNOWN = "red", "yellow", "green", "insufficient_data"
 
@@ -108,7 +108,7 @@ def _verdict(  # noqa: PLR0911 - one line per outcome, in the order they rule ea
     if isnan(row.threshold):
         return GREEN, _WITHOUT[row.threshold_origin == "none"]
     if not row.over:
-        return GREEN, f"below the threshold; {_seen(float(row.detectable))}"
+        return GREEN, f"below the threshold; {_seen(float(row.detectable), float(row.threshold))}"
     if row.persists:
         return RED, f"over the threshold and significant (q {q:.2g})"
     if isnan(q):
@@ -122,7 +122,7 @@ def _verdict(  # noqa: PLR0911 - one line per outcome, in the order they rule ea
     )
 
 
-def _seen(detectable: float) -> str:
+def _seen(detectable: float, threshold: float) -> str:
     if isnan(detectable):
         return "too few users are answered differently to test it"
-    return f"{detectable:.2g} or more would have shown"
+    return f"{max(detectable, threshold):.2g} or more would have shown"

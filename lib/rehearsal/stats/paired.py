@@ -151,5 +151,6 @@ def above(score: np.ndarray, error: np.ndarray, bound: np.ndarray, df: np.ndarra
         z = (score - bound) / error
         p = t.sf(z, np.maximum(df, 1))
     certain = np.where(score > bound, 0.0, 1.0)
-    p = np.where(error > 0, p, certain)
-    return np.asarray(np.where(np.isnan(score) | np.isnan(bound), np.nan, p))
+    p = np.where(error == 0, certain, p)
+    untold = np.isnan(score) | np.isnan(bound) | np.isnan(error)
+    return np.asarray(np.where(untold, np.nan, p))

@@ -71,6 +71,10 @@ def _covariance(found: Shares, *, cumulated: bool) -> np.ndarray:
 def detectable_above(
     bound: np.ndarray, error: np.ndarray, level: np.ndarray, df: np.ndarray
 ) -> np.ndarray:
-    """Return the size that a one-sided test of size > bound sees with chance POWER."""
+    """Return the size that a one-sided test of size > bound sees with chance POWER.
+
+    By the error at the size found: NaN where that is 0, which says nothing of a larger one's.
+    """
     spare = np.maximum(df, 1)
-    return np.asarray(bound + (t.isf(level, spare) + t.ppf(POWER, spare)) * error)
+    reach = (t.isf(level, spare) + t.ppf(POWER, spare)) * error
+    return np.asarray(np.where(error > 0, bound + reach, np.nan))

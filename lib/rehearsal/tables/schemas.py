@@ -364,9 +364,9 @@ DRIFT_COUNTS = TableContract(
             column("n_moved", L, "users whose bins differ between the models"),
             column("n_shifted", L, "users whose numbers differ between the models"),
             column("sum_production", D, "sum of production's numbers (class: its confidence)"),
-            column("sum_experimental", D, "the same of experimental"),
+            column("sum_difference", D, "sum of experimental - production"),
             column("sum_production_sq", D, "sum of squares of production's numbers"),
-            column("sum_experimental_sq", D, "the same of experimental"),
+            column("sum_difference_sq", D, "sum of squared differences"),
             column("sum_distance", D, "sum of squared differences; class: of KL per request, nats"),
             column("sum_absolute", D, "sum of absolute differences"),
             column("n_flips", L, "requests in another bin or class, KPI: of another number"),
@@ -382,7 +382,7 @@ DRIFT_COUNTS = TableContract(
             column(
                 "user_sums",
                 ArrayType(D),
-                "the same of their sums: requests, production, experimental, squares of both, "
+                "the same of their sums: requests, production, difference, squares of both, "
                 "distance, absolute, flips",
             ),
             column(

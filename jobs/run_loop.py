@@ -25,12 +25,12 @@ STEPS = (
     step_2_replay_requests,
     step_3_score_drift,
     step_4_attribute_drift,
+    notify,  # as soon as it is known: whatever fails below, a breach is told
     step_5_fit_generators,
     step_6_synthesize_requests,
     step_7_augment_replay,
     step_8_measure_effect,
     report,
-    notify,
 )
 
 

@@ -13,6 +13,7 @@ from rehearsal.configure import load_settings
 from rehearsal.drift.score import score_drift
 from rehearsal.runtime import Job
 from rehearsal.session import get_session
+from rehearsal.settings import Thresholds
 from rehearsal.tables import schemas as tables
 
 CONFIG = globals().get("CONFIG", "conf/demo.yml")
@@ -25,14 +26,16 @@ job = Job(globals().get("spark") or get_session(settings.spark), settings, RUN_I
 
 # COMMAND ----------
 alerts = job.store.read(tables.ALERTS, run_id=RUN_ID).where("segment_id IS NOT NULL")
-alerts.orderBy(F.desc("score")).select("message").show(20, truncate=False)
+worst_first = F.desc(F.abs(F.col("score")) / F.col("threshold"))
+alerts.orderBy(worst_first).select("message").show(20, truncate=False)
 
 # COMMAND ----------
 # MAGIC %md ## Who they are, and which request types bring it
 
 # COMMAND ----------
-worst = alerts.orderBy(F.desc(F.col("score") / F.col("threshold"))).head()
+worst = alerts.orderBy(worst_first).head()
 segment = worst["segment_id"] if worst else None
+print(f"segment {segment}" if worst else "nothing breached; what follows stays empty")
 profile = job.store.read(tables.SEGMENT_PROFILES, run_id=job.segmentation.run_id)
 profile.where(F.col("segment_id") == segment).orderBy("rank").select(
     "feature", "segment_mean", "overall_mean", "effect_size"
@@ -69,7 +72,8 @@ reasons.where(F.col("segment_id") == segment).select("output", "verdict", "reaso
 # COMMAND ----------
 segments = job.segments()
 replays = job.store.read(tables.REPLAYS, run_id=RUN_ID, origin="logged")
-again = score_drift(replays, segments, settings.drift, kpis=list(settings.kpis))
+asked = settings.drift.model_copy(update={"window": "day", "thresholds": Thresholds()})
+again = score_drift(replays, segments, asked, kpis=list(settings.kpis))
 own = again.scores[again.scores["segment_id"] == segment]
 shown = ["window_start", "output", "metric", "score_bias_corrected", "ci_low", "ci_high", "q_value",
          "detectable", "status"]  # fmt: skip

@@ -67,6 +67,11 @@ def findings(data: ReportData) -> tuple[Finding, ...]:
             index=False
         )
     ]
+    known = {ALL_KEY, *named["segment_id"].astype(str)}
+    for key in sorted(set(rows) - known):  # users without a segment are 'cold', profiled or not
+        n_users = int(rows[key]["n_users"].max())
+        share = n_users / max(int(named["n_users"].sum()) + n_users, 1)
+        segments.append(_finding(data, since, rows[key], key, key, n_users, share))
     segments.sort(key=lambda one: (STATUSES.index(one.status), -(one.ratio or 0.0), one.key))
     total = int(named["n_users"].sum())
     every = _finding(data, since, rows.get(ALL_KEY, none), ALL_KEY, ALL_LABEL, total, 1.0)

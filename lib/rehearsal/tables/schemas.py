@@ -405,9 +405,9 @@ _JUDGED = [
     column("df", N, "its degrees of freedom, rare bins pooled; NULL for sizes"),
     column("p_value", D, "of equal distributions or means; for a size, of one above its threshold"),
     column("q_value", D, "p_value after all segments, tests and windows; significant if <= alpha"),
-    column("threshold", D, "the score from which it is a breach; NULL = never"),
+    column("threshold", D, "a breach is significant and |score| at or over it; NULL = never"),
     column("threshold_origin", S, "set, or how it was calibrated"),
-    column("detectable", D, "a drift this large would have been significant with chance 80%"),
+    column("detectable", D, "a drift this large would be significant with chance 80%"),
     column("n_requests", L, "paired requests counted"),
     column("n_users", L, "distinct users"),
     column("status", S, "green, yellow, red or insufficient_data"),
@@ -464,7 +464,7 @@ DRIFT_ONSETS = TableContract(
 _TEST, _SPAN = _struct(statistic=D, pvalue=D), _struct(start=T, end=T)
 DRIFT_METRICS = TableContract(
     name="drift_metrics",
-    comment="drift_scores, one row per segment, window and output, in Databricks' column names",
+    comment="Raw drift_scores, a row per segment, window and output, in Databricks' column names",
     made_by="score-drift",
     schema=StructType(
         [

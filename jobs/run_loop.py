@@ -1,4 +1,4 @@
-"""Run the loop: segment, replay, score, attribute, generate, augment, measure, report, notify."""
+"""Run the loop: segment, replay, score, attribute, notify, generate, augment, measure, report."""
 
 from collections.abc import Sequence
 

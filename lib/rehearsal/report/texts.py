@@ -49,7 +49,7 @@ def seen(one: Finding) -> str:
         return ""
     if one.detectable is None:
         return "too few users are answered differently to test it"
-    told = f"{one.detectable:.2g} or more would have shown"
+    told = f"{max(one.detectable, one.threshold or 0.0):.2g} or more would have shown"
     weak = one.threshold is not None and one.detectable > one.threshold
     return f"only {told}, above the threshold {one.threshold:.2g}" if weak else told
 

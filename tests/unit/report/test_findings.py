@@ -70,7 +70,7 @@ def test_a_size_begins_where_the_distribution_of_its_output_does(data: ReportDat
 
 def test_beside_green_stands_what_would_have_shown(data: ReportData) -> None:
     everyone, drifting, *_ = findings(data)
-    assert (seen(everyone), seen(drifting)) == ("0.012 or more would have shown", "")
+    assert (seen(everyone), seen(drifting)) == ("0.05 or more would have shown", "")
     blunt = dataclasses.replace(data, scores=data.scores.assign(detectable=0.2))
     assert seen(findings(blunt)[0]) == "only 0.2 or more would have shown, above the threshold 0.05"
     untested = dataclasses.replace(data, scores=data.scores.assign(detectable=None))

@@ -60,6 +60,14 @@ def floor(instant: datetime, window: Window) -> datetime:
     return day - timedelta(days=day.weekday()) if window == "week" else day
 
 
+def window_starts(first: datetime, last: datetime, window: Window) -> list[datetime]:
+    """Return the first instants of the windows from the one of `first` to the one of `last`."""
+    starts = [floor(first, window)]
+    while (start := after(starts[-1], window)) <= last:
+        starts.append(start)
+    return starts
+
+
 def after(start: datetime, window: Window) -> datetime:
     """Return the first instant after the window that starts there."""
     if window == "month":

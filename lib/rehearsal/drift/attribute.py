@@ -8,11 +8,8 @@ import numpy as np
 import pandas as pd
 
 from rehearsal.drift.cells import Cells, Stack
-from rehearsal.drift.measure import EXPECTED_ACCURACY
-from rehearsal.drift.measure_bins import agreeing, bin_pools, distribution_parts
-from rehearsal.drift.measure_sums import change_parts
-from rehearsal.drift.measured import DISTRIBUTION, MEAN, SIZE
-from rehearsal.stats.paired import clustered_wald
+from rehearsal.drift.direction import agreeing, together, window_parts
+from rehearsal.drift.measured import DISTRIBUTION, MEAN, SIZE, source_of
 
 COLUMNS = (
     "segment_id", "output", "test", "request_type", "n_requests", "request_share", "contribution",
@@ -53,40 +50,29 @@ def directions(scores: pd.DataFrame, cells: Cells) -> Iterator[Direction]:
         cells: the counts they were made from.
     """
     red = scores[(scores["status"] == "red") & scores["segment_id"].notna()]
-    place = {name: i for i, name in enumerate(cells.grid.segments)}
-    starts = list(cells.grid.windows["window_start"])
     for (segment, output, test), own in red.groupby(["segment_id", "output", "test"]):
-        windows = sorted(set(own["window_start"]))
-        first = place[str(segment)] * len(starts)
-        at = np.array([first + starts.index(start) for start in windows])
-        stack = cells.stacks["class" if output == EXPECTED_ACCURACY else str(output)]
-        if test != SIZE:
-            same = agreeing(*map(np.array, zip(*_parts_of(stack, at, str(test)), strict=True)))
-            at, windows = at[same], [windows[i] for i in np.flatnonzero(same)]
-        weights, size_weights = _weights(stack, at, str(test))
+        starts = sorted(set(own["window_start"]))
+        at = cells.grid.places(str(segment), starts)
+        stack = cells.stacks[source_of(str(output))]
+        same, weights, size_weights = _along(stack, at, str(test))
+        windows = tuple(starts[i] for i in np.flatnonzero(same))
         metrics = tuple(dict.fromkeys(own["metric"]))
         yield Direction(
-            str(segment), str(output), str(test), metrics, tuple(windows), weights, size_weights
+            str(segment), str(output), str(test), metrics, windows, weights, size_weights
         )
 
 
-def _weights(stack: Stack, at: np.ndarray, test: str) -> tuple[np.ndarray, np.ndarray]:
+def _along(stack: Stack, at: np.ndarray, test: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which of the cells drift one way, (W,), the weights of the test, and of the size."""
     one = np.ones(1)
     if test == SIZE:
-        return one, one
-    parts = _parts_of(stack, at, test)
-    difference, spread = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
+        return np.ones(len(at), bool), one, one
+    differences, spreads = window_parts(stack, at, test)
+    same = agreeing(differences, spreads)
+    wald = together(stack, at[same], differences[same], spreads[same], test)
     if test == MEAN:
-        wald = clustered_wald(difference, spread, 2, 2)
-        return wald.weights, one
-    pools = bin_pools(stack, at, spread)
-    wald = clustered_wald(difference, spread, 2, 2, pools)
-    return wald.weights, kl_weights(stack.joint[at].sum(axis=0))
-
-
-def _parts_of(stack: Stack, at: np.ndarray, test: str) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return d and its squares over users in each of these cells."""
-    return [(change_parts if test == MEAN else distribution_parts)(stack, int(i)) for i in at]
+        return same, wald.weights, one
+    return same, wald.weights, kl_weights(stack.joint[at[same]].sum(axis=0))
 
 
 def kl_weights(joint: np.ndarray) -> np.ndarray:
@@ -120,7 +106,7 @@ def contributions(scores: pd.DataFrame, counts: pd.DataFrame, cells: Cells) -> p
     """
     rows: list[dict[str, object]] = []
     for one in directions(scores, cells):
-        source = "class" if one.output == EXPECTED_ACCURACY else one.output
+        source = source_of(one.output)
         here = counts[
             (counts["segment_id"] == one.segment_id)
             & (counts["output"] == source)

@@ -1,6 +1,6 @@
 """A breach as a score per request: what each request adds to the segment's drift."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,8 +10,7 @@ import pandas as pd
 from rehearsal.drift.attribute import SIZE_SUMS, Direction, directions
 from rehearsal.drift.bins import Bins
 from rehearsal.drift.cells import Cells, Stack
-from rehearsal.drift.measure import EXPECTED_ACCURACY
-from rehearsal.drift.measured import DISTRIBUTION, MEAN, SIZE
+from rehearsal.drift.measured import DISTRIBUTION, MEAN, SIZE, source_of
 from rehearsal.settings import Window
 
 BASELINE, BREACHING = 0, 1
@@ -136,10 +135,10 @@ def _breach(
     names: Sequence[str],
     window: Window,
 ) -> Breach:
-    source = "class" if one.output == EXPECTED_ACCURACY else one.output
+    source = source_of(one.output)
     starts = cells.grid.windows["window_start"]
     before = tuple(at for at in starts if at < start)
-    at = np.array(list(cell_numbers(cells, one.segment_id, [*before, *one.windows])))
+    at = cells.grid.places(one.segment_id, [*before, *one.windows])
     size = _root_sum_squares(one, cells.stacks[source], at)
     return Breach(
         one,
@@ -170,14 +169,6 @@ def began(one: Direction, onsets: pd.DataFrame, first: pd.Timestamp) -> pd.Times
     early = own["window_start"].le(first)
     starts = own["window_start"].where(~early, own["latest_window_start"])
     return min([*map(pd.Timestamp, starts), one.windows[0]])
-
-
-def cell_numbers(cells: Cells, segment_id: str, windows: Sequence[pd.Timestamp]) -> Iterator[int]:
-    """Return where a segment's windows are in a stack."""
-    starts = list(cells.grid.windows["window_start"])
-    first = cells.grid.segments.index(segment_id) * len(starts)
-    for start in windows:
-        yield first + starts.index(start)
 
 
 def _root_sum_squares(one: Direction, stack: Stack, at: np.ndarray) -> float:

@@ -11,7 +11,7 @@ import pandas as pd
 from rehearsal.drift.bins import Bins
 from rehearsal.drift.layout import N_SUMS, SUMS, unpack
 from rehearsal.settings import Window
-from rehearsal.span import after, floor
+from rehearsal.span import after, floor, window_starts
 
 _PLAIN = (
     "n_paired", *(f"sum_{name}" for name in SUMS[1:-1]), "n_flips",
@@ -41,6 +41,12 @@ class Grid:
     def window(self) -> np.ndarray:
         """Number of the window of each cell, from 0."""
         return np.tile(np.arange(len(self.windows)), len(self.segments))
+
+    def places(self, segment_id: str, starts: Sequence[pd.Timestamp]) -> np.ndarray:
+        """Return the cells of a segment's windows, by when they start."""
+        held = list(self.windows["window_start"])
+        first = self.segments.index(segment_id) * len(held)
+        return np.array([first + held.index(start) for start in starts], int)
 
 
 @dataclass(frozen=True)
@@ -109,10 +115,8 @@ def _calendar(counts: pd.DataFrame, since: datetime | None) -> pd.DataFrame:
     first, last = counts["window_start"].min(), counts["window_start"].max()
     if since is not None:
         first = min(first, pd.Timestamp(floor(since, window)).tz_localize(None))
-    starts = [first]
-    while starts[-1] < last:
-        starts.append(pd.Timestamp(after(starts[-1].to_pydatetime(), window)))
-    ends = [*starts[1:], pd.Timestamp(after(starts[-1].to_pydatetime(), window))]
+    starts = window_starts(first.to_pydatetime(), last.to_pydatetime(), window)
+    ends = [after(start, window) for start in starts]
     return pd.DataFrame({"window_start": starts, "window_end": ends})
 
 

@@ -12,18 +12,14 @@ import pandas as pd
 from rehearsal.drift.cells import Cells, Grid, Stack
 from rehearsal.drift.measure_bins import histogram_measures
 from rehearsal.drift.measure_sums import change_measures, size_measures
-from rehearsal.drift.measured import Measured, renamed
-from rehearsal.drift.spread import GRADED
-from rehearsal.settings import METRICS, Drift
+from rehearsal.drift.measured import EXPECTED_ACCURACY, Measured, renamed
+from rehearsal.settings import METRICS, OUTPUTS, Drift
 from rehearsal.stats.multiple import spending
 
 SUM_METRICS = frozenset(
     ("flip_rate", "mean_kl_nats", "mse", "relative_mse", "mae", "mean_change",
      "kpi_relative_change")
 )  # fmt: skip
-EXPECTED_ACCURACY = "expected_accuracy"
-"""Mean probability of the most probable class: what accuracy would be if it were calibrated."""
-
 _COLUMNS = {
     "raw": "score", "corrected": "score_bias_corrected", "low": "ci_low", "high": "ci_high",
     "error": "error", "detectable": "detectable", "noise": "noise",
@@ -72,10 +68,14 @@ def _tests(cells: Cells, settings: Drift) -> int:
     binned = [one for one in cells.stacks.values() if one.n_bins]
     of_bins = len(binned) * bool(judged - SUM_METRICS)
     of_means = len(cells.stacks) * ("mean_change" in judged)
-    kpis = [name for name in cells.stacks if name not in ("value", "class", *GRADED)]
+    kpis = [name for name in cells.stacks if _is_kpi(name)]
     of_means = max(of_means, len(kpis) * ("kpi_relative_change" in judged))
     sizes = len(judged & SUM_METRICS - {"mean_change", "kpi_relative_change"}) * len(binned)
     return max(of_bins + of_means + sizes, 1)
+
+
+def _is_kpi(output: str) -> bool:
+    return output not in OUTPUTS
 
 
 def _tested_cells(grid: Grid, enough: np.ndarray) -> np.ndarray:
@@ -98,8 +98,7 @@ def _measures(
     if stack.n_bins:
         yield from histogram_measures(stack, edges, thresholds, level)
     yield from size_measures(stack)
-    is_kpi = stack.output not in ("value", "class", *GRADED)
-    for one in change_measures(stack, thresholds, level, relative=is_kpi):
+    for one in change_measures(stack, thresholds, level, relative=_is_kpi(stack.output)):
         yield renamed(one, EXPECTED_ACCURACY) if stack.output == "class" else one
 
 

@@ -98,21 +98,6 @@ def distribution_parts(stack: Stack, cell: int) -> tuple[np.ndarray, np.ndarray]
     return joint.sum(axis=0) - joint.sum(axis=1), spread
 
 
-def agreeing(differences: np.ndarray, spreads: np.ndarray) -> np.ndarray:
-    """Return which windows drift the same way as the one that drifts most clearly, (W,).
-
-    Windows that drift opposite ways would cancel, and their parts be shares of next to nothing.
-
-    Args:
-        differences: d of each window, (W, K).
-        spreads: its squares summed over users, (W, K, K).
-    """
-    inverse = np.linalg.pinv(spreads.sum(axis=0), hermitian=True)
-    along = differences @ inverse @ differences.T
-    clearest = int(np.diagonal(along).argmax())
-    return np.asarray(along[clearest] > 0)
-
-
 def _tested(walds: Sequence[Wald]) -> _Tested:
     columns = np.array([[w.statistic, w.df, w.units, w.p_value] for w in walds], float)
     return _Tested(*columns.reshape(-1, 4).T)

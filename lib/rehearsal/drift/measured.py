@@ -8,6 +8,9 @@ import numpy as np
 from rehearsal.settings import NoiseFloor, Thresholds
 from rehearsal.stats.divergence import Size
 
+EXPECTED_ACCURACY = "expected_accuracy"
+"""Mean probability of the most probable class: what accuracy would be if it were calibrated."""
+
 DISTRIBUTION, MEAN, SIZE = "distribution", "mean", "size"
 """What is tested: equal distributions, equal means, or a size above its threshold."""
 
@@ -49,6 +52,11 @@ def measured(
 def renamed(found: Measured, output: str) -> Measured:
     """Return the same under another output's name."""
     return replace(found, output=output)
+
+
+def source_of(output: str) -> str:
+    """Return the output whose counts another is told from."""
+    return "class" if output == EXPECTED_ACCURACY else output
 
 
 def noise_quantile(thresholds: Thresholds, metric: str) -> float | None:

@@ -5,10 +5,8 @@ import pandas as pd
 from scipy.stats import chi2
 
 from rehearsal.drift.cells import Cells, Stack
-from rehearsal.drift.measure_bins import agreeing, bin_pools, distribution_parts
-from rehearsal.drift.measure_sums import change_parts
-from rehearsal.drift.measured import DISTRIBUTION, MEAN
-from rehearsal.stats.paired import Wald, clustered_wald
+from rehearsal.drift.direction import agreeing, together, window_parts
+from rehearsal.drift.measured import DISTRIBUTION, MEAN, source_of
 
 COLUMNS = (
     "segment_id", "output", "test", "window_start", "earliest_window_start",
@@ -32,15 +30,13 @@ def onsets(scores: pd.DataFrame, cells: Cells) -> pd.DataFrame:
         cells: the counts they were made from.
     """
     red = scores[(scores["status"] == "red") & scores["test"].isin((DISTRIBUTION, MEAN))]
-    sources = {one.output: one for one in cells.stacks.values()}
     place = {name: i for i, name in enumerate(cells.grid.segments)}
     rows = []
     for (segment, output, test), own in red.groupby(["segment_id", "output", "test"], dropna=False):
-        stack = sources.get(str(output), sources.get("class"))
+        stack = cells.stacks[source_of(str(output))]
         name = segment if isinstance(segment, str) else None
-        if stack is not None:
-            found = _onset(stack, place[name], cells, str(test), sorted(set(own["window"])))
-            rows.append({"segment_id": name, "output": output, "test": test} | found)
+        found = _onset(stack, place[name], cells, str(test), sorted(set(own["window"])))
+        rows.append({"segment_id": name, "output": output, "test": test} | found)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -50,12 +46,11 @@ def _onset(
     starts = cells.grid.windows["window_start"]
     first, last = segment * len(starts), breaching[-1]
     at = np.arange(first, first + last + 1)
-    parts = [(distribution_parts if test == DISTRIBUTION else change_parts)(stack, i) for i in at]
-    differences, spreads = (np.array(part) for part in zip(*parts, strict=True))
+    differences, spreads = window_parts(stack, at, test)
     same = agreeing(differences[breaching], spreads[breaching])
     breaching = [window for window, held in zip(breaching, same, strict=True) if held]
     last = breaching[-1]
-    wald = _together(stack, differences[breaching], spreads[breaching], at[breaching], test)
+    wald = together(stack, at[breaching], differences[breaching], spreads[breaching], test)
     along = differences @ wald.weights
     noise = np.einsum("i,wij,j->w", wald.weights, spreads, wald.weights)
     # From each window to the last one.
@@ -76,12 +71,3 @@ def _onset(
         "test_statistic": wald.statistic,
         "df": wald.df,
     }
-
-
-def _together(
-    stack: Stack, differences: np.ndarray, spreads: np.ndarray, at: np.ndarray, test: str
-) -> Wald:
-    """Return the test of the breaching windows together; its weights are the drift's direction."""
-    spread = spreads.sum(axis=0)
-    pools = bin_pools(stack, at, spread) if test == DISTRIBUTION else None
-    return clustered_wald(differences.sum(axis=0), spread, 2, 2, pools)

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from rehearsal.drift.breach import cell_numbers
 from rehearsal.drift.cells import Cells, Stack
 from rehearsal.drift.layout import N_SUMS, SUMS
 from rehearsal.drift.spread import CALIBRATION, SIDES
@@ -46,11 +45,11 @@ def accuracy(
     """
     if "class" not in cells.stacks:
         return {side: Accuracy() for side in SIDES}
-    spans = [list(cell_numbers(cells, segment_id, windows)) for windows in (baseline, breaching)]
+    spans = [cells.grid.places(segment_id, windows) for windows in (baseline, breaching)]
     return {side: _accuracy(cells, side, spans) for side in SIDES}
 
 
-def _accuracy(cells: Cells, side: str, spans: list[list[int]]) -> Accuracy:
+def _accuracy(cells: Cells, side: str, spans: list[np.ndarray]) -> Accuracy:
     confident = [_mean(cells.stacks["class"], side, at)[0] for at in spans]
     if CALIBRATION not in cells.stacks:
         return Accuracy(expected=confident[1])
@@ -63,7 +62,7 @@ def _accuracy(cells: Cells, side: str, spans: list[list[int]]) -> Accuracy:
     return Accuracy(confident[1], float(np.minimum(confident[1] * hits, 1)), before, after, p_value)
 
 
-def _mean(stack: Stack, side: str, at: list[int]) -> tuple[float, float]:
+def _mean(stack: Stack, side: str, at: np.ndarray) -> tuple[float, float]:
     """Return the mean of a side over some cells and its error; NaN without requests."""
     totals, products = stack.sums[at].sum(axis=0), stack.products[at].sum(axis=0)
     users = stack.sizes["n_users"][at].sum()

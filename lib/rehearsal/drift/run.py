@@ -1,6 +1,6 @@
 """One run's replays to its tables of counts and scores."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pandas as pd
 from pyspark.sql import Column, DataFrame
@@ -19,6 +19,7 @@ from rehearsal.drift.threshold import noise_run_names
 from rehearsal.errors import ContractError
 from rehearsal.runtime import Job
 from rehearsal.settings import Replay, Window
+from rehearsal.span import window_starts
 from rehearsal.tables.frames import to_spark
 from rehearsal.tables.schemas import (
     ALERTS,
@@ -158,15 +159,7 @@ def attribute_run(job: Job) -> pd.DataFrame:
 
 def windows_between(span: Replay, window: Window) -> int:
     """Return how many windows the replay touches, so that alpha is spent over them all."""
-    first, last = span.start, span.end - timedelta(microseconds=1)
-    if window == "month":
-        return (last.year - first.year) * 12 + last.month - first.month + 1
-    days = {"day": 1, "week": 7}[window]
-    return (_days(last) + 3) // days - (_days(first) + 3) // days + 1
-
-
-def _days(instant: datetime) -> int:
-    return int(instant.timestamp() // 86_400)
+    return len(window_starts(span.start, span.end - timedelta(microseconds=1), window))
 
 
 def _versions(job: Job, bins: Bins) -> dict[str, Column]:

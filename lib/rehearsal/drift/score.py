@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from rehearsal.drift.alerts import alerts
 from rehearsal.drift.attribute import contributions
 from rehearsal.drift.bins import Bins, check_classes, pin_bins
-from rehearsal.drift.cells import build_cells
+from rehearsal.drift.cells import Cells, build_cells
 from rehearsal.drift.counts import drift_counts
 from rehearsal.drift.measure import measure
 from rehearsal.drift.onset import onsets
@@ -24,8 +24,9 @@ DRIFT_TYPE = "EXPERIMENTAL_VS_PRODUCTION"
 
 @dataclass(frozen=True)
 class Scored:
-    """Rows of `drift_scores` and of `drift_onsets`, less run and versions."""
+    """Rows of `drift_scores` and `drift_onsets`, less run and versions, and their cells."""
 
+    cells: Cells
     scores: pd.DataFrame
     onsets: pd.DataFrame
 
@@ -69,7 +70,7 @@ def score_counts(
     rows = with_thresholds(rows, settings.thresholds, noise_runs or {})
     rows = with_verdicts(rows, settings, planned)
     rows = rows.assign(granularity=settings.window, drift_type=DRIFT_TYPE)
-    return Scored(rows, onsets(rows, cells))
+    return Scored(cells, rows, onsets(rows, cells))
 
 
 @dataclass(frozen=True)
@@ -119,12 +120,11 @@ def score_drift(
     rows = counts.toPandas()
     whole, typed = rows[rows["request_type"].isna()], rows[rows["request_type"].notna()]
     found = score_counts(whole, pinned, drift, [], noise_runs=noise_runs)
-    cells = build_cells(whole, pinned, [])
     return DriftTables(
         pinned,
         counts,
         found.scores,
         found.onsets,
         alerts(found.scores, {}),
-        contributions(found.scores, typed, cells),
+        contributions(found.scores, typed, found.cells),
     )

@@ -34,7 +34,7 @@ def counted(
     layout = layout_of(bins, kpis, graded=False)
     names = tuple(output.name for output in layout.outputs)
     columns: dict[str, pa.Array] = {
-        "user_id": pa.nulls(len(requests), pa.string()),
+        "user": pa.array(requests["user"].to_numpy(np.int64)),
         "request_type": pa.array(requests["request_type"], pa.string()),
         "window": pa.array(requests["window"].to_numpy(np.int32)),
     }
@@ -43,15 +43,13 @@ def counted(
         columns[name] = pa.array(list(values) if vectors else values)
     batch = pa.RecordBatch.from_pydict(columns)
     (numbers,) = list(Spread(names, bins.classes)([batch]))
-    table = pa.Table.from_batches([numbers]).drop_columns(["user_id"])
+    table = pa.Table.from_batches([numbers])
     table = table.append_column("segment_id", pa.array(requests["segment_id"], pa.string()))
-    table = table.append_column("user", pa.array(requests["user"].to_numpy(np.int64)))
-    table = table.append_column("part", pa.array(np.zeros(len(requests), np.int32)))
     return _merged(layout, bins, table)
 
 
 def _merged(layout: Layout, bins: Bins, table: pa.Table) -> pd.DataFrame:
-    partial = pa.Table.from_batches(list(Tally(layout, bins.edges)(table.to_batches())))
+    partial = pa.Table.from_batches(list(Tally(layout, bins.edges).sums(table, 0)))
     keys = [(name, "ascending") for name in ("segment_id", "window", "request_type")]
     whole = Merge(layout)(partial.sort_by(keys).to_batches())
     rows = pa.Table.from_batches(list(whole)).to_pandas()

@@ -3,10 +3,13 @@
     python tests/benchmarks/bench_drift_counts.py [--requests 10000000] [--segments 100]
         [--days 30] [--types 20] [--classes 10] [--peer-python PATH]
 
-The limit: Spark reads the same Parquet files, places requests in segments by the same join, and
-counts them by segment, day, and both models' classes: one of the tables of counts alone. Rehearsal
-also counts the value's bins, marginals per request type, sums, and products over each user, so
-that every score and its user-clustered error follow without another pass.
+Two limits. The bare scan: Spark reads the same Parquet files, places requests in segments by a
+join (which it broadcasts), and counts them by segment, day, and both models' classes: one of the
+tables of counts alone, which tells nothing of users. By user: the same, first counted per user,
+which is the one shuffle that clustering by user cannot do without, then over users: sums and
+squares of what each user has. Rehearsal also counts the value's bins, marginals per request type,
+sums, and products over each user, so that every score and its user-clustered error follow without
+another pass.
 
 `--peer-python` is the interpreter of an environment with duckdb and polars: they compute the joint
 counts of value and class, and marginals and sums per request type, from the same files; they keep
@@ -59,6 +62,7 @@ def compare(spark: SparkSession, folder: Path, options: argparse.Namespace) -> N
     n, n_day = options.requests, day.count()
     work: dict[str, tuple[int, Callable[[], None]]] = {
         "bare scan, one groupBy": (n, lambda: noop(bare(replays, segments))),
+        "the same by user": (n, lambda: noop(by_user(replays, segments))),
         "drift counts": (n, lambda: noop(counted(replays, segments, bins))),
         "drift counts, one day": (n_day, lambda: noop(counted(day, segments, bins))),
     }
@@ -68,8 +72,8 @@ def compare(spark: SparkSession, folder: Path, options: argparse.Namespace) -> N
         took[name], peaks = min(run[0] for run in runs), runs[-1][1]
         told = ", ".join(f"{who} {peak:,.0f} MB" for who, peak in peaks.items())
         print(f"{name:24} {took[name]:7.1f} s {rows / took[name] / MEGA:6.2f} M rows/s  {told}")
-    limit = took["bare scan, one groupBy"]
-    print(f"{'ratio to the bare scan':24} {took['drift counts'] / limit:7.2f}")
+    for limit in ("bare scan, one groupBy", "the same by user"):
+        print(f"drift counts take {took['drift counts'] / took[limit]:.2f} x {limit}")
     share = took["drift counts, one day"] / took["drift counts"]
     print(f"one day of {options.days} costs {share:.1%} of all of them")
     if options.peer_python:
@@ -115,12 +119,27 @@ def write(spark: SparkSession, folder: Path, options: argparse.Namespace) -> Non
 
 def bare(replays: DataFrame, segments: DataFrame) -> DataFrame:
     """Count by segment, day and both models' classes."""
+    return replays.join(segments, "user_id").groupBy("segment_id", *keys()).count()
+
+
+def by_user(replays: DataFrame, segments: DataFrame) -> DataFrame:
+    """Count by segment, day and both models' classes, with the sum of users' squared counts."""
+    own = replays.groupBy("user_id", *keys()).count()
+    names = ("day", "production", "experimental")
+    return (
+        own.join(segments, "user_id")
+        .groupBy("segment_id", *names)
+        .agg(F.sum("count"), F.sum(F.col("count") * F.col("count")))
+    )
+
+
+def keys() -> list[Column]:
+    """Return the day and both models' classes."""
     classes = [
         F.array_position(f"{side}.probabilities", F.array_max(f"{side}.probabilities")).alias(side)
         for side in ("production", "experimental")
     ]
-    day = F.date_trunc("day", "requested_at").alias("day")
-    return replays.join(segments, "user_id").groupBy("segment_id", day, *classes).count()
+    return [F.date_trunc("day", "requested_at").alias("day"), *classes]
 
 
 def counted(replays: DataFrame, segments: DataFrame, bins: Bins) -> DataFrame:

@@ -234,7 +234,10 @@ def count(replays: Replays, bins: Bins | None = None) -> pd.DataFrame:
     bins = bins or replays.bins
     layout = layout_of(bins, [], graded=False)
     tally = Tally(layout, bins.edges)
-    parts = [pa.Table.from_batches(tally([batch])) for batch in _placed(replays, bins)]
+    parts = [
+        pa.Table.from_batches(tally.sums(table, part))
+        for part, table in enumerate(_placed(replays, bins))
+    ]
     table = pa.concat_tables(parts)
     keys = [(name, "ascending") for name in ("segment_id", "window", "request_type", "part")]
     order = pc.sort_indices(table, sort_keys=keys, null_placement="at_start")
@@ -255,19 +258,19 @@ def day_start(window: int) -> pd.Timestamp:
     return pd.Timestamp(0) + pd.Timedelta(days=_FIRST_DAY + window)
 
 
-def _placed(replays: Replays, bins: Bins) -> Iterator[pa.RecordBatch]:
-    """Yield one batch per partition, each with all requests of its users."""
+def _placed(replays: Replays, bins: Bins) -> Iterator[pa.Table]:
+    """Yield one table per partition, each with all requests of its users."""
     n_parts = -(-len(replays) // _ROWS_PER_PART)
     owner = replays.user % n_parts
     for part in range(n_parts):
-        yield _batch(replays, bins, part, slice(None) if n_parts == 1 else owner == part)
+        yield _placed_part(replays, bins, slice(None) if n_parts == 1 else owner == part)
 
 
-def _batch(replays: Replays, bins: Bins, part: int, here: slice | np.ndarray) -> pa.RecordBatch:
+def _placed_part(replays: Replays, bins: Bins, here: slice | np.ndarray) -> pa.Table:
     window = pa.array((replays.window[here] + _FIRST_DAY).astype(np.int32))
     kind = _named(replays.kind[here], kind_name)
     user = pa.array(replays.user[here].astype(np.int64))
-    columns: dict[str, pa.Array] = {"user_id": user, "request_type": kind, "window": window}
+    columns: dict[str, pa.Array] = {"user": user, "request_type": kind, "window": window}
     if replays.x is not None and replays.y is not None:
         columns["production value"] = pa.array(replays.x[here])
         columns["experimental value"] = pa.array(replays.y[here])
@@ -275,14 +278,8 @@ def _batch(replays: Replays, bins: Bins, part: int, here: slice | np.ndarray) ->
         columns["production class"] = _vectors(replays.first[here])
         columns["experimental class"] = _vectors(replays.second[here])
     spread = Spread(outputs_of(bins, [], graded=False), bins.classes)
-    (narrow,) = spread([pa.RecordBatch.from_pydict(columns)])
-    held = {name: narrow[name] for name in narrow.schema.names if name != "user_id"}
-    placed = {
-        "segment_id": _named(replays.segment[here], segment_name),
-        "user": user,
-        "part": pa.array(np.full(len(user), part, np.int32)),
-    }
-    return pa.RecordBatch.from_pydict(placed | held)
+    table = pa.Table.from_batches(spread([pa.RecordBatch.from_pydict(columns)]))
+    return table.append_column("segment_id", _named(replays.segment[here], segment_name))
 
 
 def _named(numbers: np.ndarray, name: Callable[[int], str]) -> pa.Array:

@@ -1,10 +1,8 @@
 """The requests of breaching segments, in the windows that matter, with features and outputs."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from math import ceil
 
-import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -86,7 +84,6 @@ def _numbers(job: Job, placed: DataFrame, bins: Bins) -> DataFrame:
     settings = job.settings
     graded = settings.requests.columns.outcome is not None
     names = outputs_of(bins, list(settings.kpis), graded=graded)
-    spread = Spread(names, bins.classes)
     rows = placed.withColumns(
         {
             "bucket": group_of(settings.seed, "user_id"),
@@ -94,24 +91,11 @@ def _numbers(job: Job, placed: DataFrame, bins: Bins) -> DataFrame:
             **time_columns(F.col("requested_at")),
         }
     )
-    keys = [quoted(name) for name in (*_PLACED, "user_id", "request_type", "window")]
-    chosen = rows.select(*keys, *answers(names, bins))
-    kept = ", ".join(f"{quoted(name)} {kind}" for name, kind in _PLACED.items())
-    return chosen.mapInArrow(_Numbers(spread), f"{kept}, {spread.schema}")
-
-
-@dataclass(frozen=True)
-class _Numbers:
-    """`Spread` beside the columns of `_PLACED`."""
-
-    spread: Spread
-
-    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for numbers in self.spread([batch]):
-                columns = {name: batch[name] for name in _PLACED}
-                columns |= {name: numbers[name] for name in numbers.schema.names}
-                yield pa.RecordBatch.from_pydict(columns)
+    kept = {**_PLACED, "user_id": "string", "request_type": "string", "window": "int"}
+    spread = Spread(names, bins.classes, tuple(kept))
+    chosen = rows.select(*map(quoted, kept), *answers(names, bins))
+    fields = [f"{quoted(name)} {kind}" for name, kind in kept.items()]
+    return chosen.mapInArrow(spread, ", ".join([*fields, *spread.fields]))
 
 
 def _features(job: Job, placed: DataFrame, fields: Sequence[Field]) -> DataFrame:

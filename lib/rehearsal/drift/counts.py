@@ -8,16 +8,17 @@ clustering by user needs, products of each user's own sums, comes out of the sam
 from collections.abc import Sequence
 from math import ceil
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from rehearsal.drift.bins import Bins
+from rehearsal.drift.by_user import PACKETS, ByUser
 from rehearsal.drift.layout import Layout, Output
 from rehearsal.drift.merge import MERGED, Merge
-from rehearsal.drift.narrow import narrow, outputs_of, window_start
+from rehearsal.drift.narrow import narrow, outputs_of, user_hash, window_start
+from rehearsal.drift.spread import Spread
 from rehearsal.drift.tally import PARTIAL, Tally
 from rehearsal.settings import Window
-from rehearsal.tables.schemas import COLD
 
 _ROWS_PER_PART = 1_000_000
 _MERGERS = 200
@@ -47,17 +48,15 @@ def drift_counts(
         graded: `replays.outcome` holds what happened, so that classes can be graded.
     """
     layout = layout_of(bins, kpis, graded=graded)
+    names = outputs_of(bins, kpis, graded=graded)
     parts = max(ceil(replays.count() / _ROWS_PER_PART), 1)
-    by_user = narrow(replays, bins, window, kpis, graded=graded).repartition(parts, "user_id")
-    # Both sides by the same number, or Spark would choose one of its own.
-    held = segments.select("user_id", "segment_id").repartition(parts, "user_id")
-    placed = by_user.join(held.hint("shuffle_hash"), "user_id", "left").select(
-        F.coalesce("segment_id", F.lit(COLD)).alias("segment_id"),
-        F.xxhash64("user_id").alias("user"),
-        F.spark_partition_id().alias("part"),
-        *(name for name in by_user.columns if name != "user_id"),
+    keys = _keys_of_partitions(replays.sparkSession, parts)
+    requests = narrow(replays, bins, window, names).mapInArrow(
+        ByUser(keys, Spread(names, bins.classes)), PACKETS
     )
-    partial = placed.mapInArrow(Tally(layout, bins.edges), PARTIAL)
+    held = segments.select(user_hash(), "segment_id").mapInArrow(ByUser(keys), PACKETS)
+    by_part = requests.unionAll(held).repartition(parts, "part").sortWithinPartitions("part")
+    partial = by_part.mapInArrow(Tally(layout, bins.edges), PARTIAL)
     sorted_parts = partial.repartition(min(parts, _MERGERS), *_KEYS).sortWithinPartitions(
         *_KEYS, "part"
     )
@@ -77,3 +76,12 @@ def layout_of(bins: Bins, kpis: Sequence[str], *, graded: bool) -> Layout:
     sizes = {name: bins.size(name) for name in bins.outputs}
     names = outputs_of(bins, kpis, graded=graded)
     return Layout(tuple(Output(name, sizes.get(name, 0)) for name in names))
+
+
+def _keys_of_partitions(spark: SparkSession, n: int) -> tuple[int, ...]:
+    """Return n numbers that `repartition(n)` puts in n different partitions, as far as found."""
+    numbers = spark.range(20 * n).select(F.col("id").cast("int").alias("key"))
+    place = F.pmod(F.hash("key"), F.lit(n)).alias("place")
+    # Bounded: a few numbers per million requests.
+    found = dict(reversed([tuple(row) for row in numbers.select(place, "key").collect()]))
+    return tuple(found.get(place, place) for place in range(n))

@@ -1,4 +1,4 @@
-"""Requests as the few numbers that are counted, before anything is shuffled."""
+"""Requests as what workers read of them, before anything is shuffled."""
 
 from collections.abc import Sequence
 
@@ -6,31 +6,32 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from rehearsal.drift.bins import Bins
-from rehearsal.drift.spread import GRADED, SIDES, Spread
+from rehearsal.drift.spread import GRADED, SIDES
 from rehearsal.names import quoted
 from rehearsal.settings import Window
 
 _DAY_MICROS = 86_400_000_000
 
 
-def narrow(
-    replays: DataFrame, bins: Bins, window: Window, kpis: Sequence[str], *, graded: bool
-) -> DataFrame:
-    """Return (user_id, request_type, window, numbers...) of every replayed request.
-
-    The numbers are, for each output i of `outputs_of`, x{i} and y{i} (what production and
-    experimental say; -Infinity where it is missing) and, for classes, b{i} (position of the most
-    probable class of production x number of classes + that of experimental) and d{i} (KL in nats
-    between the request's two probability vectors).
+def narrow(replays: DataFrame, bins: Bins, window: Window, names: Sequence[str]) -> DataFrame:
+    """Return (user, request_type, window, answers...) of every replayed request, for `Spread`.
 
     Requests without a user, a type or a time are left out: nothing places them.
+
+    Args:
+        replays: rows of one run, logged requests only.
+        bins: what outputs are binned by.
+        window: day, week or month.
+        names: the outputs, from `outputs_of`.
     """
-    names = outputs_of(bins, kpis, graded=graded)
-    window_number = window_index(F.col("requested_at"), window).alias("window")
+    number = window_index(F.col("requested_at"), window).alias("window")
     placed = replays.dropna(subset=["user_id", "request_type", "requested_at"])
-    rows = placed.select("user_id", "request_type", window_number, *answers(names, bins))
-    spread = Spread(names, bins.classes)
-    return rows.mapInArrow(spread, spread.schema)
+    return placed.select(user_hash(), "request_type", number, *answers(names, bins))
+
+
+def user_hash() -> Column:
+    """Return 64 bits for `user_id`; among 5 million users two share them once in 1e6 logs."""
+    return F.xxhash64("user_id").alias("user")
 
 
 def answers(names: Sequence[str], bins: Bins) -> list[Column]:

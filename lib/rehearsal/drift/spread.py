@@ -21,24 +21,32 @@ _LARGEST = 1e70
 
 @dataclass(frozen=True)
 class Spread:
-    """Turns batches of replays into the numbers of `narrow`."""
+    """Turns batches of what `narrow` reads into the numbers that are counted, row by row.
+
+    They are, for each output i, x{i} and y{i} (what production and experimental say; -inf where
+    it is missing) and, for classes, b{i} (position of the most probable class of production x
+    number of classes + that of experimental) and d{i} (KL in nats between the request's two
+    probability vectors). Called by mapInArrow, or by what packs the rows.
+    """
 
     names: tuple[str, ...]
     classes: tuple[str, ...]
+    kept: tuple[str, ...] = ("user", "request_type", "window")
+    """Columns passed on as they are, before the numbers."""
 
     @property
-    def schema(self) -> str:
-        """The columns it returns."""
-        fields = ["user_id string", "request_type string", "window int"]
+    def fields(self) -> list[str]:
+        """The numbers as fields of a schema."""
+        found = []
         for i, name in enumerate(self.names):
-            fields += [f"x{i} double", f"y{i} double"]
-            fields += [f"b{i} int", f"d{i} double"] if name == "class" else []
-        return ", ".join(fields)
+            found += [f"x{i} double", f"y{i} double"]
+            found += [f"b{i} int", f"d{i} double"] if name == "class" else []
+        return found
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Return one row of numbers per request."""
+        """Return the kept columns and the numbers of each request."""
         for batch in batches:
-            columns = {name: batch[name] for name in ("user_id", "request_type", "window")}
+            columns = {name: batch[name] for name in self.kept}
             answers = self._answers(batch) if self.classes else None
             for i, name in enumerate(self.names):
                 numbers = (
@@ -92,12 +100,15 @@ def _class_numbers(first: np.ndarray, second: np.ndarray) -> dict[str, pa.Array]
     NaN anywhere in a vector makes its probability NaN.
     """
     size = first.shape[1]
-    best = first.argmax(axis=1) * size + second.argmax(axis=1)
+    of_first, of_second = first.argmax(axis=1), second.argmax(axis=1)
+    rows = np.arange(len(first))
+    x, y = first[rows, of_first], second[rows, of_second]
+    best = of_first * size + of_second
     with np.errstate(invalid="ignore", divide="ignore"):
-        p, q = (v + FLOOR for v in (first, second))
-        p, q = (v / v.sum(axis=1, keepdims=True) for v in (p, q))
-        nats = np.einsum("ij,ij->i", p, np.log(p / q))
-    x, y = first.max(axis=1), second.max(axis=1)
+        p, q = first + FLOOR, second + FLOOR
+        # KL of p / P and q / Q, their sums: no division of every entry.
+        whole, other = (np.einsum("ij->i", v) for v in (p, q))
+        nats = np.einsum("ij,ij->i", p, np.log(p / q)) / whole - np.log(whole / other)
     return {
         "x": pa.array(x),
         "y": pa.array(y),

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from rehearsal.drift.by_user import unpacked
 from rehearsal.drift.in_order import in_order
 from rehearsal.drift.layout import Layout
 from rehearsal.drift.partial import partial_sums
+from rehearsal.tables.schemas import COLD
 
 PARTIAL = "segment_id string, window int, request_type string, part int, sums binary"
 _BYTES_OUT = 64_000_000
@@ -16,10 +19,10 @@ _BYTES_OUT = 64_000_000
 
 @dataclass(frozen=True)
 class Tally:
-    """Sums over a partition that holds all requests of each of its users.
+    """Sums over the parts of `ByUser`, each of which holds all requests of its users.
 
-    Called by mapInArrow with rows of `narrow` placed in segments: (segment_id, request_type,
-    window, part, user, numbers...). Rows are put in an order that depends on their content alone,
+    Called by mapInArrow with packets sorted by part: of requests (rows of `Spread`) and of
+    segments (user, segment_id). Requests are put in an order that depends on their content alone,
     so that sums come out the same to the last bit wherever they run.
     """
 
@@ -28,32 +31,64 @@ class Tally:
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Return one row per segment x window, and one per segment x window x request type."""
-        held = [batch for batch in batches if batch.num_rows]
-        if not held:
-            return
-        table = pa.Table.from_batches(held)
-        held.clear()
-        yield from _rows(self, table)
+        for part, packets in _parts(batches):
+            table = _placed(packets)
+            if table is not None:
+                yield from self.sums(table, part)
+
+    def sums(self, requests: pa.Table, part: int) -> Iterator[pa.RecordBatch]:
+        """Return the same of one part's requests with their segment_id."""
+        segment, segments = _codes(requests["segment_id"])
+        kind, kinds = _codes(requests["request_type"])
+        names = (name for name in requests.column_names if name[-1].isdigit())
+        numbers = {name: _array(requests[name]) for name in names}
+        window, user = (_array(requests[name]).astype(np.int64) for name in ("window", "user"))
+        rows = in_order((segment, window, user), kind, len(kinds), numbers)
+        cells, types = partial_sums(self.layout, self.edges, rows, numbers)
+        labels, windows = segments.take(pa.array(rows.keys[:, 0])), rows.keys[:, 1]
+        yield from _batches(labels, windows, None, part, cells)
+        labels, kinds = labels.take(pa.array(rows.kind_cell)), kinds.take(pa.array(rows.kind_type))
+        yield from _batches(labels, windows[rows.kind_cell], kinds, part, types)
 
 
-def _rows(tally: Tally, table: pa.Table) -> Iterator[pa.RecordBatch]:
-    segment, segments = _codes(table["segment_id"])
-    kind, kinds = _codes(table["request_type"])
-    numbers = {name: _array(table[name]) for name in table.column_names if name[-1].isdigit()}
-    window, user = (_array(table[name]).astype(np.int64) for name in ("window", "user"))
-    rows = in_order((segment, window, user), kind, len(kinds), numbers)
-    cells, types = partial_sums(tally.layout, tally.edges, rows, numbers)
-    part = int(table["part"][0].as_py())
-    names, windows = segments.take(pa.array(rows.keys[:, 0])), rows.keys[:, 1]
-    yield from _batches(names, windows, None, part, cells)
-    of_kind = pa.array(rows.kind_cell)
-    names, labels = names.take(of_kind), kinds.take(pa.array(rows.kind_type))
-    yield from _batches(names, windows[rows.kind_cell], labels, part, types)
+def _parts(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, list[pa.Table]]]:
+    """Return each part's number and tables; packets come sorted by part."""
+    now: int | None = None
+    held: list[pa.Table] = []
+    for batch in batches:
+        for part, packet in zip(batch["part"].to_pylist(), batch["packet"], strict=True):
+            if part != now:
+                if now is not None:
+                    yield now, held
+                now, held = part, []
+            held.append(unpacked(packet))
+    if now is not None:
+        yield now, held
+
+
+def _placed(tables: list[pa.Table]) -> pa.Table | None:
+    """Return the requests with their users' segments, or None if there are none."""
+    of_segments = [table for table in tables if "segment_id" in table.column_names]
+    of_requests = [table for table in tables if "segment_id" not in table.column_names]
+    tables.clear()
+    if not of_requests:
+        return None
+    requests = pa.concat_tables(of_requests).unify_dictionaries()
+    if not of_segments:
+        segments = pa.array([COLD] * len(requests))
+    else:
+        held = pa.concat_tables(of_segments).unify_dictionaries().combine_chunks()
+        users, segments = (held[name].combine_chunks() for name in ("user", "segment_id"))
+        place = pc.index_in(requests["user"].combine_chunks(), value_set=users)
+        segments = segments.take(place).cast(pa.string()).fill_null(COLD)
+    return requests.append_column("segment_id", segments)
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
     """Number the values in their own order, whatever the order in which they came."""
-    coded = column.combine_chunks().dictionary_encode()
+    coded = column.combine_chunks()
+    if not pa.types.is_dictionary(coded.type):
+        coded = coded.dictionary_encode()
     names = np.array(coded.dictionary.to_pylist(), dtype=object)
     order = np.argsort(names)
     rank = np.empty(len(order), np.int64)

@@ -20,7 +20,7 @@ METRICS = (
     "l_infinity_distance", "ks_distance", "wasserstein_distance", "flip_rate", "mean_kl_nats",
     "mse", "relative_mse", "mae", "mean_change", "kpi_relative_change",
 )  # fmt: skip
-OUTPUTS = ("value", "class", "expected_accuracy", "calibration", "log_loss")
+OUTPUTS = ("value", "class", "missing", "expected_accuracy", "calibration", "log_loss")
 """What both models say of a request, beside KPIs."""
 NOISE_METRICS = (
     "kl_nats", "kl_reverse_nats", "js_nats", "psi", "tv_distance", "l_infinity_distance",

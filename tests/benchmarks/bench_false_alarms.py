@@ -2,6 +2,7 @@
 
     python tests/benchmarks/bench_false_alarms.py [--datasets 200] [--looks 1 30]
         [--sizes 50 200 1000 5000 50000 mixed] [--users independent clustered returning]
+        [--most-rows 1500000]
 
 Each data set is an A/A replay: a value in 10 bins and 10 classes of skewed shares in 8 segments,
 whose two models' answers are exchangeable by user. An alarm is any test of any segment, of all
@@ -32,7 +33,6 @@ SEGMENTS = 8
 MIXED = (50, 50, 100, 200, 500, 1000, 5000, 50_000)
 PER_USER = {"independent": 1, "clustered": 10, "returning": 10, "one-sided": 10}
 METHODS = ("ours", "request SM + BH", "unpaired G + BH", "KL >= 0.1")
-_MOST_ROWS = 1_000_000  # of a data set
 
 
 def main() -> None:
@@ -75,6 +75,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--users", nargs="+", choices=list(PER_USER), default=list(PER_USER))
     parser.add_argument("--alpha", type=float, default=0.05)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--most-rows", type=int, default=1_500_000, help="of a data set")
     return parser.parse_args()
 
 
@@ -83,8 +84,8 @@ def _data_sets(
 ) -> Iterator[tuple[Replays, Drift]]:
     largest = MIXED if looks == 1 else MIXED[:-1]
     sizes = np.array(largest if size == "mixed" else [int(size)] * SEGMENTS)
-    if sizes.sum() * looks > _MOST_ROWS:
-        sizes = sizes[: _MOST_ROWS // looks // sizes[0]]
+    if sizes.sum() * looks > options.most_rows:
+        sizes = sizes[: options.most_rows // looks // sizes[0]]
     if not len(sizes):
         return
     settings = Drift.model_validate({

@@ -77,7 +77,7 @@ def test_every_metric_of_every_output_has_a_row_per_segment_and_window(scored: S
     assert set(scores["metric"]) == set(METRICS)
     sizes = scores.groupby(["output", "metric"]).size()
     assert (sizes == (len(SEGMENTS) + 1) * N_DAYS).all()
-    assert set(scores["output"]) == {"value", "class", "expected_accuracy", "rate"}
+    assert set(scores["output"]) == {"value", "class", "missing", "expected_accuracy", "rate"}
 
 
 def test_a_segments_score_comes_from_its_counts(counts: pd.DataFrame, scored: Scored) -> None:
@@ -374,7 +374,8 @@ def one_cell(production: np.ndarray, experimental: np.ndarray, per_user: int = 1
     held = dict.fromkeys(("kl_nats", "relative_mse", "mean_change", "flip_rate"), 1e-9)
     settings = drift(thresholds=held | {"kpi_relative_change": None})
     counts = whole(counted(requests, bins, answers))
-    return score_counts(counts, bins, settings, ["s1"]).scores.set_index(["segment_id", "metric"])
+    scores = score_counts(counts, bins, settings, ["s1"]).scores
+    return scores[scores["output"] == "value"].set_index(["segment_id", "metric"])
 
 
 @pytest.mark.parametrize("constant", [0.1, 0.3, 123.456])
@@ -447,3 +448,25 @@ def test_nothing_to_score_and_a_run_not_given_are_told(counts: pd.DataFrame) -> 
     with pytest.raises(ContractError, match="thresholds name run aa: give its rows"):
         score_counts(whole(counts), BINS, drift(thresholds={"psi": {"noise": 0.9, "run": "aa"}}),
                      [])  # fmt: skip
+
+
+def test_a_model_that_does_not_answer_everyone_is_told_by_segment() -> None:
+    rng = np.random.default_rng(18)
+    n = 2000
+    requests = pd.DataFrame({"segment_id": np.repeat(["s1", "s2"], n), "window": 0,
+                             "user": np.arange(2 * n), "request_type": "search"})  # fmt: skip
+    production = rng.random(2 * n)
+    experimental = production.copy()
+    experimental[:60], experimental[60:100], production[100:110] = -np.inf, np.nan, np.nan
+    counts = counted(requests, Bins((0.5,), ()), {
+        "production value": production, "experimental value": experimental,
+    })  # fmt: skip
+    held = {"kl_nats": None, "kpi_relative_change": None, "mean_change": 0.01}
+    found = score_counts(whole(counts), Bins((0.5,), ()), drift(thresholds=held), []).scores
+    silent = rows_of(found, "s1", "mean_change", "missing").iloc[0]
+    # 100 requests that experimental alone leaves open, 10 that production alone does.
+    assert silent["score"] == pytest.approx((100 - 10) / n)
+    assert silent["test_statistic"] == pytest.approx((100 - 10) ** 2 / (100 + 10))
+    assert silent["status"] == "red"
+    calm = rows_of(found, "s2", "mean_change", "missing").iloc[0]
+    assert (calm["score"], calm["status"]) == (0, "green")

@@ -65,6 +65,7 @@ def p_values(n: int, per_user: int) -> dict[str, np.ndarray]:
     """Every test's p-values over many segments of n requests; NaN is never below a level."""
     replays = drawn([5, n, per_user], (n,) * CELLS, per_user)
     stacks = build_cells(all_types(count(replays)), replays.bins, []).stacks
+    stacks = {name: stack for name, stack in stacks.items() if stack.n_bins}
     level = np.full(CELLS + 1, ALPHA)
     change = next(change_measures(stacks["value"], Thresholds(), level, relative=False))
     return {"mean": change.p_value[1:]} | {name: of_bins(stack) for name, stack in stacks.items()}

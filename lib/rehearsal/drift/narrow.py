@@ -6,7 +6,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from rehearsal.drift.bins import Bins
-from rehearsal.drift.spread import GRADED, SIDES
+from rehearsal.drift.spread import GRADED, MISSING, SIDES
 from rehearsal.names import quoted
 from rehearsal.settings import Window
 
@@ -41,7 +41,7 @@ def answers(names: Sequence[str], bins: Bins) -> list[Column]:
         names: the outputs, from `outputs_of`.
         bins: what they are binned by.
     """
-    pairs = [name for name in names if name not in ("class", *GRADED)]
+    pairs = [name for name in names if name not in ("class", MISSING, *GRADED)]
     columns = [_side(name, side).alias(f"{side} {name}") for name in pairs for side in SIDES]
     if bins.classes:
         columns += [F.col(f"{side}.probabilities").alias(f"{side} class") for side in SIDES]
@@ -51,8 +51,8 @@ def answers(names: Sequence[str], bins: Bins) -> list[Column]:
 
 
 def outputs_of(bins: Bins, kpis: Sequence[str], *, graded: bool) -> tuple[str, ...]:
-    """Return what is counted: the binned outputs, what outcomes add to classes, and KPIs."""
-    return (*bins.outputs, *(GRADED if graded and bins.classes else ()), *kpis)
+    """Return what is counted: binned outputs, whether any is missing, what outcomes add, KPIs."""
+    return (*bins.outputs, MISSING, *(GRADED if graded and bins.classes else ()), *kpis)
 
 
 def window_index(instant: Column, window: Window) -> Column:

@@ -108,9 +108,11 @@ class _Sums:
     def add_numbers(self, output: Output, pair: _Pair) -> None:
         """Sum the output's numbers, and over users the products of each one's sums."""
         rows, of = self.rows, self.layout.cell
-        by_user = np.empty((N_SUMS, len(rows.user_cell)))
+        by_user = np.zeros((N_SUMS, len(rows.user_cell)))
         own = self.types[:, self.layout.type[output.name, "sums"]]
         for place, column in enumerate(pair.columns):
+            if not column.any():
+                continue
             own[:, place] = np.bincount(rows.kind, column, len(own))
             by_user[place] = np.bincount(rows.user, column, len(rows.user_cell))
         self.cells[:, of[output.name, "sums"]] = self.of_cells(own)

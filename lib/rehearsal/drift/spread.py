@@ -10,10 +10,14 @@ import pyarrow.compute as pc
 FLOOR = 1e-6
 """Added to every probability before logarithms: one 0 would make a mean infinite."""
 
+MISSING = "missing"
+"""1 for a request that a model did not answer: an output is missing or no number; else 0."""
+
 CALIBRATION, LOG_LOSS = "calibration", "log_loss"
 GRADED = (CALIBRATION, LOG_LOSS)
 """What outcomes tell of classes."""
 
+BINNED = ("value", "class")
 SIDES = ("production", "experimental")
 _NONE = -np.inf
 _LARGEST = 1e70
@@ -47,18 +51,22 @@ class Spread:
         """Return the kept columns and the numbers of each request."""
         for batch in batches:
             columns = {name: batch[name] for name in self.kept}
-            answers = self._answers(batch) if self.classes else None
+            answers = self._answers(batch)
             for i, name in enumerate(self.names):
-                numbers = (
-                    answers[name]
-                    if answers is not None and name in answers
-                    else {key: _filled(batch[f"{side} {name}"])
-                          for key, side in zip("xy", SIDES, strict=True)}
-                )  # fmt: skip
-                columns |= {f"{key}{i}": values for key, values in numbers.items()}
+                columns |= {f"{key}{i}": values for key, values in answers[name].items()}
             yield pa.RecordBatch.from_pydict(columns)
 
     def _answers(self, batch: pa.RecordBatch) -> dict[str, dict[str, pa.Array]]:
+        found = self._of_classes(batch) if self.classes else {}
+        for name in self.names:
+            if name not in found and name != MISSING:
+                pair = (_filled(batch[f"{side} {name}"]) for side in SIDES)
+                found[name] = dict(zip("xy", pair, strict=True))
+        binned = [found[name] for name in self.names if name in BINNED]
+        found[MISSING] = {key: _lacking([one[key] for one in binned]) for key in "xy"}
+        return found
+
+    def _of_classes(self, batch: pa.RecordBatch) -> dict[str, dict[str, pa.Array]]:
         size = len(self.classes)
         vectors = [_matrix(batch[f"{side} class"], size) for side in SIDES]
         found = {"class": _class_numbers(*vectors)}
@@ -77,6 +85,12 @@ def _filled(column: pa.Array) -> pa.Array:
     if pc.any(beyond).as_py():
         column = pc.if_else(beyond, np.nan, column)
     return column.fill_null(_NONE) if column.null_count else column
+
+
+def _lacking(columns: list[pa.Array]) -> pa.Array:
+    """Return 1 where any of the columns has no finite number, else 0."""
+    finite = [np.isfinite(column.to_numpy(zero_copy_only=False)) for column in columns]
+    return pa.array(1.0 - np.logical_and.reduce(finite))
 
 
 def _matrix(column: pa.Array, size: int) -> np.ndarray:

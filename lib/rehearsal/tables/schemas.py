@@ -43,7 +43,7 @@ WINDOW = [
 GRANULARITY = column("granularity", S, "day, week or month")
 BINS = column("bins_version", S, "the pinned bin edges and class order")
 OUTPUT_NAME = column(
-    "output", S, "value, class, expected_accuracy, calibration, log_loss, or the name of a KPI"
+    "output", S, "value, class, missing, expected_accuracy, calibration, log_loss, or a KPI"
 )
 METRIC = column("metric", S, "kl_nats, psi, flip_rate, mean_change, ...; the report explains each")
 
@@ -355,7 +355,7 @@ DRIFT_COUNTS = TableContract(
             *WINDOW,
             GRANULARITY,
             column("request_type", S, "request type; NULL = all of them"),
-            column("output", S, "value, class, calibration, log_loss, or the name of a KPI"),
+            column("output", S, "value, class, missing, calibration, log_loss, or a KPI"),
             column("n_requests", L, "requests, with the output or without"),
             column("n_users", L, "users with the output; NULL per request type, as below"),
             column("n_paired", L, "requests that have the output under both models"),

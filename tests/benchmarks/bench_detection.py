@@ -204,7 +204,7 @@ def _windows(users: str, options: argparse.Namespace) -> None:
     cells = build_cells(all_types(counts), world.replays.bins,
                         [segment_name(i) for i in range(len(share))])  # fmt: skip
     typed = counts[counts["request_type"].notna()]
-    told = contributions(scored.scores, typed, cells)
+    told = contributions(scored.scores, [(typed, cells)])
     off, covered = _starts(scored.onsets, world)
     named = _named(told, world)
     print(f"\n{users}: 10 windows, {planted.sum()} segments drift by {WINDOWED:.0%} "

@@ -21,7 +21,6 @@ from pyspark.sql import functions as F
 from rehearsal import simulate
 from rehearsal.configure import parse_settings
 from rehearsal.drift.bins import Bins
-from rehearsal.drift.cells import Cells, Grid
 from rehearsal.drift.explain import explain_run
 from rehearsal.drift.run import attribute_run
 from rehearsal.jobs import step_2_replay_requests, step_3_score_drift
@@ -263,8 +262,7 @@ def test_a_rerun_in_other_partitions_leaves_the_same_rows(job: Job) -> None:
 def test_without_a_breach_both_tables_are_there_and_empty(job: Job) -> None:
     calm = Job(job.spark, job.settings, "calm")
     scores = rows_of(job, tables.DRIFT_SCORES).assign(status="green")
-    nothing = Cells(Grid((None,), pd.DataFrame({"window_start": []})), {})
-    explain_run(calm, scores, nothing, Bins((), ()))
+    explain_run(calm, scores, [], Bins((), ()))
     assert rows_of(calm, tables.DRIFT_DRIVERS).empty
     assert rows_of(calm, tables.DRIFT_REASONS).empty
     assert not rows_of(job, tables.DRIFT_REASONS).empty

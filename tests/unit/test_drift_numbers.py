@@ -10,11 +10,13 @@ from counted import counted, typed, whole
 from scipy.stats import t
 
 from rehearsal.drift.alerts import alerts
+from rehearsal.drift.all_users import AllUsers
 from rehearsal.drift.attribute import contributions, kl_weights
 from rehearsal.drift.bins import Bins
-from rehearsal.drift.cells import build_cells
+from rehearsal.drift.cells import build_cells, calendar
 from rehearsal.drift.run import windows_between
 from rehearsal.drift.score import Scored, score_counts
+from rehearsal.drift.significance import q_values
 from rehearsal.drift.threshold import with_thresholds
 from rehearsal.drift.verdict import with_verdicts
 from rehearsal.errors import ContractError
@@ -93,10 +95,11 @@ def test_a_segments_score_comes_from_its_counts(counts: pd.DataFrame, scored: Sc
 
 def test_all_users_are_the_sum_of_the_segments(counts: pd.DataFrame) -> None:
     cells = build_cells(whole(counts), BINS, SEGMENTS)
-    stack = cells.stacks["value"]
-    parts = stack.joint.reshape(len(SEGMENTS) + 1, N_DAYS, 4, 4)
-    assert (parts[0] == parts[1:].sum(axis=0)).all()
-    assert stack.sizes["n_users"][0] == stack.sizes["n_users"][N_DAYS::N_DAYS].sum()
+    every = AllUsers(cells.grid.windows)
+    every.added(cells)
+    stack, own = every.cells.stacks["value"], cells.stacks["value"]
+    assert (stack.joint == own.joint.reshape(len(SEGMENTS), N_DAYS, 4, 4).sum(axis=0)).all()
+    assert stack.sizes["n_users"][0] == own.sizes["n_users"][::N_DAYS].sum()
 
 
 def test_only_the_drifting_segment_breaches_and_only_since_it_drifts(scored: Scored) -> None:
@@ -223,7 +226,7 @@ def test_contributions_sum_to_the_statistic_and_to_the_size(
     counts: pd.DataFrame, scored: Scored
 ) -> None:
     cells = build_cells(whole(counts), BINS, SEGMENTS)
-    parts = contributions(scored.scores, typed(counts), cells)
+    parts = contributions(scored.scores, [(typed(counts), cells)])
     assert set(parts["segment_id"]) == {"s1"}
     for _, own in parts[parts["test"] != "size"].groupby(["output", "test"]):
         assert own["contribution"].sum() == pytest.approx(own["statistic"].iloc[0])
@@ -244,7 +247,7 @@ def test_parts_of_kl_sum_to_kl() -> None:
 
 def test_no_breach_leaves_nothing_to_attribute(counts: pd.DataFrame, scored: Scored) -> None:
     calm = scored.scores.assign(status="green")
-    parts = contributions(calm, typed(counts), build_cells(whole(counts), BINS, SEGMENTS))
+    parts = contributions(calm, [(typed(counts), build_cells(whole(counts), BINS, SEGMENTS))])
     assert parts.empty
     assert "share" in parts.columns
     assert alerts(calm, {}).empty
@@ -281,7 +284,8 @@ def test_verdicts_do_not_depend_on_the_order_of_metrics(
     counts: pd.DataFrame, scored: Scored
 ) -> None:
     shuffled = scored.scores.sample(frac=1, random_state=1).sort_values("window", kind="stable")
-    again = with_verdicts(shuffled, drift(), N_DAYS).sort_index()
+    (q,) = q_values([shuffled], drift(), N_DAYS)
+    again = with_verdicts(shuffled, q, drift()).sort_index()
     assert again["status"].tolist() == scored.scores["status"].tolist()
     assert len(counts) > 0
 
@@ -425,7 +429,7 @@ def test_windows_that_drift_opposite_ways_are_not_added_up() -> None:
     rows = counted(requests, bins, answers)
     found = score_counts(whole(rows), bins, drift(thresholds={"kl_nats": 0.001}), ["s1"])
     assert (found.scores.loc[found.scores["metric"] == "kl_nats", "status"] == "red").sum() >= 2
-    parts = contributions(found.scores, typed(rows), build_cells(whole(rows), bins, ["s1"]))
+    parts = contributions(found.scores, [(typed(rows), build_cells(whole(rows), bins, ["s1"]))])
     top = parts[parts["rank"] == 1].iloc[0]
     assert top["request_type"] in ("up", "down")
     assert 0.9 <= top["share"] <= 1.1
@@ -435,11 +439,11 @@ def test_windows_that_drift_opposite_ways_are_not_added_up() -> None:
 def test_a_day_without_requests_has_its_place(counts: pd.DataFrame) -> None:
     rows = whole(counts)
     gone = rows[rows["window_start"] != pd.Timestamp("2026-03-04")]
-    cells = build_cells(gone, BINS, SEGMENTS, datetime(2026, 3, 1, 12, tzinfo=UTC))
-    starts = list(cells.grid.windows["window_start"])
-    assert starts == list(pd.date_range("2026-03-01", "2026-03-07"))
-    assert cells.stacks["class"].sizes["n_requests"][:2].tolist() == [0, 620]
-    assert cells.stacks["class"].sizes["n_requests"][3] == 0
+    windows = calendar(gone, datetime(2026, 3, 1, 12, tzinfo=UTC))
+    assert list(windows["window_start"]) == list(pd.date_range("2026-03-01", "2026-03-07"))
+    n = build_cells(gone, BINS, SEGMENTS, windows).stacks["class"].sizes["n_requests"]
+    assert n[:2].tolist() == [0, 300]
+    assert n[3] == 0
 
 
 def test_nothing_to_score_and_a_run_not_given_are_told(counts: pd.DataFrame) -> None:

@@ -15,7 +15,7 @@ from rehearsal.drift.cells import Cells, Grid, Stack
 from rehearsal.drift.dimensions import Dimension
 from rehearsal.drift.layout import N_SUMS, SUMS
 from rehearsal.drift.random_groups import GROUPS, shift
-from rehearsal.drift.reasons import reasons, verdict
+from rehearsal.drift.reasons import accuracies, reasons, verdict
 from rehearsal.drift.reasons_accuracy import Accuracy, accuracy
 from rehearsal.drift.reasons_mix import parts_of_change, parts_of_dimensions
 from rehearsal.settings import Drift
@@ -140,7 +140,7 @@ def no_cells() -> Cells:
 
 def test_a_rollout_is_inputs_and_names_the_version() -> None:
     breach, mix = spans(rolled_out=True, drifting=False)
-    (row,) = reasons(mix, [breach], no_cells(), Drift())
+    (row,) = reasons(mix, [breach], accuracies([breach], no_cells()), Drift())
     assert (row["verdict"], row["dimension"]) == ("inputs", "version")
     assert row["mix_share"] == pytest.approx(1)
     assert row["baseline_start"] == DAY
@@ -153,7 +153,7 @@ def test_a_rollout_is_inputs_and_names_the_version() -> None:
 
 def test_the_same_requests_answered_apart_are_the_models() -> None:
     breach, mix = spans(rolled_out=False, drifting=True)
-    (row,) = reasons(mix, [breach], no_cells(), Drift())
+    (row,) = reasons(mix, [breach], accuracies([breach], no_cells()), Drift())
     assert (row["verdict"], row["dimension"]) == ("models", None)
     assert row["mix_share"] < 0.1
     assert row["score_change"] == pytest.approx(0.6, abs=0.1)
@@ -163,7 +163,8 @@ def test_without_windows_before_the_drift_there_is_no_baseline() -> None:
     _, mix = spans(rolled_out=False, drifting=True)
     few = mix.assign(n_baseline=3)
     for rows in (few, mix.iloc[:0]):
-        (row,) = reasons(rows, [mean_breach()], no_cells(), Drift())
+        breach = mean_breach()
+        (row,) = reasons(rows, [breach], accuracies([breach], no_cells()), Drift())
         assert row["verdict"] == "no baseline"
         assert row["score_change"] is None
         assert row["dimensions"] is None

@@ -66,13 +66,13 @@ def p_values(n: int, per_user: int) -> dict[str, np.ndarray]:
     replays = drawn([5, n, per_user], (n,) * CELLS, per_user)
     stacks = build_cells(all_types(count(replays)), replays.bins, []).stacks
     stacks = {name: stack for name, stack in stacks.items() if stack.n_bins}
-    level = np.full(CELLS + 1, ALPHA)
+    level = np.full(CELLS, ALPHA)
     change = next(change_measures(stacks["value"], Thresholds(), level, relative=False))
-    return {"mean": change.p_value[1:]} | {name: of_bins(stack) for name, stack in stacks.items()}
+    return {"mean": change.p_value} | {name: of_bins(stack) for name, stack in stacks.items()}
 
 
 def of_bins(stack: Stack) -> np.ndarray:
-    return np.array([distribution_test(stack, cell).p_value for cell in range(1, CELLS + 1)])
+    return np.array([distribution_test(stack, cell).p_value for cell in range(CELLS)])
 
 
 @pytest.mark.parametrize("per_user", [1, 10])

@@ -1,6 +1,6 @@
 """Which request types bring a breaching segment's drift: signed parts that sum to the whole."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,14 +42,19 @@ class Direction:
     size_weights: np.ndarray
 
 
+def breaching_segments(scores: pd.DataFrame) -> list[str]:
+    """Return the segments with a breach, in order."""
+    return sorted(scores.loc[scores["status"] == "red", "segment_id"].dropna().unique())
+
+
 def directions(scores: pd.DataFrame, cells: Cells) -> Iterator[Direction]:
     """Yield the direction of every segment, output and test with a breach.
 
     Args:
         scores: rows of `drift_scores` of one run.
-        cells: the counts they were made from.
+        cells: every window of some segments; only theirs are returned.
     """
-    red = scores[(scores["status"] == "red") & scores["segment_id"].notna()]
+    red = scores[(scores["status"] == "red") & scores["segment_id"].isin(cells.grid.segments)]
     for (segment, output, test), own in red.groupby(["segment_id", "output", "test"]):
         starts = sorted(set(own["window_start"]))
         at = cells.grid.places(str(segment), starts)
@@ -89,7 +94,9 @@ def kl_weights(joint: np.ndarray) -> np.ndarray:
     return np.asarray(gradient / (n + k / 2))
 
 
-def contributions(scores: pd.DataFrame, counts: pd.DataFrame, cells: Cells) -> pd.DataFrame:
+def contributions(
+    scores: pd.DataFrame, blocks: Iterable[tuple[pd.DataFrame, Cells]]
+) -> pd.DataFrame:
     """Return the rows of `drift_contributions`, less run and version.
 
     For each segment, output and test with a breach, over its breaching windows together:
@@ -101,18 +108,18 @@ def contributions(scores: pd.DataFrame, counts: pd.DataFrame, cells: Cells) -> p
 
     Args:
         scores: rows of `drift_scores` of one run.
-        counts: rows of `drift_counts` of the same run per request type (request_type not NULL).
-        cells: the rows of all types together.
+        blocks: of some segments each, the rows of `drift_counts` of the same run per request type
+            (request_type not NULL), and those of all types together.
     """
     rows: list[dict[str, object]] = []
-    for one in directions(scores, cells):
-        source = source_of(one.output)
-        here = counts[
-            (counts["segment_id"] == one.segment_id)
-            & (counts["output"] == source)
-            & counts["window_start"].isin(one.windows)
-        ]
-        rows += _ranked(one, _parts(one, here))
+    for counts, cells in blocks:
+        for one in directions(scores, cells):
+            here = counts[
+                (counts["segment_id"] == one.segment_id)
+                & (counts["output"] == source_of(one.output))
+                & counts["window_start"].isin(one.windows)
+            ]
+            rows += _ranked(one, _parts(one, here))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from rehearsal.drift.attribute import SIZE_SUMS, Direction, directions
+from rehearsal.drift.attribute import SIZE_SUMS, Direction, breaching_segments, directions
 from rehearsal.drift.bins import Bins
 from rehearsal.drift.cells import Cells, Stack
 from rehearsal.drift.measured import DISTRIBUTION, MEAN, SIZE, source_of
@@ -28,7 +28,7 @@ class Breach:
 
     direction: Direction
     segment: int
-    """The segment's number."""
+    """The segment's number among all that breach."""
     output: int
     """The output's number in the names of `narrow`'s columns."""
     edges: tuple[float, ...]
@@ -106,18 +106,18 @@ def breaches_of(
     names: Sequence[str],
     window: Window,
 ) -> tuple[Breach, ...]:
-    """Return every breach of a run, in the order of segment, output and test.
+    """Return every breach of some segments, in the order of segment, output and test.
 
     Args:
-        scores: rows of `drift_scores`.
+        scores: rows of `drift_scores` of the run.
         onsets: rows of `drift_onsets`; a baseline is the windows before the drift began.
-        cells: counts of the breaching segments.
+        cells: every window of these segments.
         bins: the bins they were made with.
         names: what was counted, in the order of `narrow`'s columns.
         window: the granularity.
     """
     found = list(directions(scores, cells))
-    segments = sorted({one.segment_id for one in found})
+    segments = breaching_segments(scores)
     first = cells.grid.windows["window_start"].min()
     begins = [began(one, onsets, first) for one in found]
     return tuple(

@@ -1,7 +1,7 @@
-"""Stored counts as stacks of arrays: one cell per segment and window, and per window for all."""
+"""Stored counts as stacks of arrays: one cell per segment and window."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rehearsal.drift.bins import Bins
-from rehearsal.drift.layout import N_SUMS, SUMS, unpack
+from rehearsal.drift.layout import N_SUMS, SUMS, triangle, unpack
 from rehearsal.settings import Window
 from rehearsal.span import after, floor, window_starts
 
@@ -17,11 +17,17 @@ _PLAIN = (
     "n_paired", *(f"sum_{name}" for name in SUMS[1:-1]), "n_flips",
 )  # fmt: skip
 _SIZES = ("n_requests", "n_users", "n_paired", "n_null", "n_nan", "n_moved", "n_shifted")
+READ = (
+    "segment_id", "window_start", "granularity", "output",
+    *dict.fromkeys((*_SIZES, *_PLAIN)), "user_sums", "joint_bins", "user_bins", "fourth_bins",
+)  # fmt: skip
+"""The columns of `drift_counts` that cells are built from."""
+_STACKED = ("sums", "products", "joint", "user_bins", "fourth_bins")
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Which cell is where: every segment (None = all users, first) in every window, in order."""
+    """Which cell is where: every segment (None = all users) in every window, in order."""
 
     segments: tuple[str | None, ...]
     windows: pd.DataFrame
@@ -70,6 +76,17 @@ class Stack:
         """Return one of the sums, (C,)."""
         return np.asarray(self.sums[:, SUMS.index(name)])
 
+    def at(self, cells: np.ndarray) -> "Stack":
+        """Return some of the cells."""
+        sizes = {name: values[cells] for name, values in self.sizes.items()}
+        return replace(self, sizes=sizes, **{name: getattr(self, name)[cells] for name in _STACKED})
+
+    def plus(self, other: "Stack") -> "Stack":
+        """Return the sums of both, cell by cell."""
+        sizes = {name: values + other.sizes[name] for name, values in self.sizes.items()}
+        sums = {name: getattr(self, name) + getattr(other, name) for name in _STACKED}
+        return replace(self, sizes=sizes, **sums)
+
 
 @dataclass(frozen=True)
 class Cells:
@@ -80,37 +97,46 @@ class Cells:
 
 
 def build_cells(
-    counts: pd.DataFrame, bins: Bins, segments: Sequence[str], since: datetime | None = None
+    counts: pd.DataFrame,
+    bins: Bins,
+    segments: Sequence[str],
+    windows: pd.DataFrame | None = None,
+    outputs: Sequence[str] | None = None,
 ) -> Cells:
-    """Return the cells of every segment in every window, and of all users.
-
-    Windows are those of the calendar, so that one without requests has its place.
+    """Return the cells of every segment in every window.
 
     A segment without requests in a window still has a cell, with zero counts, so that silence
-    is seen as missing data and not as no drift. A user is in one segment, so that counts over
-    users add too, and all users are the sum.
+    is seen as missing data and not as no drift.
 
     Args:
         counts: rows of `drift_counts` of all request types together (request_type NULL).
         bins: the bins they were made with.
-        segments: segments that must have cells.
-        since: an instant in the first window; default: the first with requests.
+        segments: segments that must have cells, also without counts.
+        windows: of the grid, from `calendar`; default: from the first to the last of the counts.
+        outputs: that must have a stack; default: those of the counts.
     """
-    windows = _calendar(counts, since)
+    windows = calendar(counts) if windows is None else windows
     known = sorted({*segments, *counts["segment_id"]})
-    grid = Grid((None, *known), windows)
+    grid = Grid(tuple(known), windows)
     place = {name: i for i, name in enumerate(grid.segments)}
     nth = {start: i for i, start in enumerate(windows["window_start"])}
     at = counts["segment_id"].map(place) * len(windows) + counts["window_start"].map(nth)
     counts = counts.assign(cell=at.astype(int))
-    outputs = list(dict.fromkeys(counts["output"]))
+    names = dict.fromkeys(counts["output"]) if outputs is None else outputs
     stacks = {name: _stack(name, counts[counts["output"] == name], grid, bins.size(name))
-              for name in outputs}  # fmt: skip
+              for name in names}  # fmt: skip
     return Cells(grid, stacks)
 
 
-def _calendar(counts: pd.DataFrame, since: datetime | None) -> pd.DataFrame:
-    """Return every window from the first to the last, without gaps."""
+def calendar(counts: pd.DataFrame, since: datetime | None = None) -> pd.DataFrame:
+    """Return every window from the first to the last, so that one without requests has its place.
+
+    Columns: window_start, window_end; rising.
+
+    Args:
+        counts: rows with window_start and granularity; at least one.
+        since: an instant in the first window; default: the first with requests.
+    """
     window: Window = counts["granularity"].iloc[0]
     first, last = counts["window_start"].min(), counts["window_start"].max()
     if since is not None:
@@ -126,8 +152,6 @@ def _stack(output: str, rows: pd.DataFrame, grid: Grid, k: int) -> Stack:
     def placed(values: np.ndarray) -> np.ndarray:
         full = np.zeros((grid.size, *values.shape[1:]))
         full[at] = values
-        w = len(grid.windows)
-        full[:w] = full.reshape(len(grid.segments), w, *values.shape[1:])[1:].sum(axis=0)
         return full
 
     def stacked(name: str, width: int) -> np.ndarray:
@@ -135,14 +159,12 @@ def _stack(output: str, rows: pd.DataFrame, grid: Grid, k: int) -> Stack:
             return placed(np.zeros((len(rows), width)))
         return placed(np.array(rows[name].tolist(), dtype=float))
 
-    plain = rows[list(_PLAIN)].to_numpy(float)
-    pairs = 2 * k * (2 * k + 1) // 2
     return Stack(
         output,
         {name: placed(rows[name].to_numpy(float)) for name in _SIZES},
-        placed(plain),
-        unpack(stacked("user_sums", N_SUMS * (N_SUMS + 1) // 2), N_SUMS),
+        placed(rows[list(_PLAIN)].to_numpy(float)),
+        unpack(stacked("user_sums", triangle(N_SUMS)), N_SUMS),
         stacked("joint_bins", k * k).reshape(grid.size, k, k),
-        unpack(stacked("user_bins", pairs), 2 * k),
+        unpack(stacked("user_bins", triangle(2 * k)), 2 * k),
         stacked("fourth_bins", k),
     )

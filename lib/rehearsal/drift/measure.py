@@ -1,25 +1,20 @@
 """Counts to measures: every metric of every cell, its interval, test, and what it could have seen.
 
-Works on stacks of counts, bounded by segments x windows x bins^2, on the driver.
+Works on stacks of counts of a block of segments, on the driver.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from rehearsal.drift.cells import Cells, Grid, Stack
+from rehearsal.drift.levels import enough, is_kpi
 from rehearsal.drift.measure_bins import histogram_measures
 from rehearsal.drift.measure_sums import change_measures, size_measures
 from rehearsal.drift.measured import EXPECTED_ACCURACY, Measured, renamed
-from rehearsal.settings import METRICS, OUTPUTS, Drift
-from rehearsal.stats.multiple import spending
+from rehearsal.settings import Drift
 
-SUM_METRICS = frozenset(
-    ("flip_rate", "mean_kl_nats", "mse", "relative_mse", "mae", "mean_change",
-     "kpi_relative_change")
-)  # fmt: skip
 _COLUMNS = {
     "raw": "score", "corrected": "score_bias_corrected", "low": "ci_low", "high": "ci_high",
     "error": "error", "detectable": "detectable", "noise": "noise",
@@ -28,9 +23,9 @@ _COLUMNS = {
 
 
 def measure(
-    cells: Cells, edges: tuple[float, ...], settings: Drift, n_windows: int
+    cells: Cells, edges: tuple[float, ...], settings: Drift, levels: np.ndarray
 ) -> pd.DataFrame:
-    """Return one row per cell, output and metric.
+    """Return one row per cell, output and metric, in order of segments and of windows in them.
 
     Columns: segment_id, window (its number from 0), window_start, window_end, output, metric,
     test, score, score_bias_corrected, ci_low, ci_high, error, test_statistic, df, p_value,
@@ -40,55 +35,20 @@ def measure(
     Args:
         cells: the counts.
         edges: inner bin edges of the value.
-        settings: minima, thresholds, alpha.
-        n_windows: windows there will be, over which alpha is spent.
+        settings: minima, thresholds.
+        levels: of each window, from `window_levels`.
     """
-    share = spending(n_windows, cells.grid.window + 1, settings.spending)
+    grid, level = cells.grid, levels[cells.grid.window]
     frames: list[pd.DataFrame] = []
-    enough = {name: _enough(stack, settings) for name, stack in cells.stacks.items()}
-    tested = _tested_cells(cells.grid, np.logical_or.reduce(list(enough.values())))
-    level = settings.alpha * share / (tested * _tests(cells, settings))
     for stack in cells.stacks.values():
-        chosen = np.flatnonzero(enough[stack.output])
-        columns = _measures(_subset(stack, chosen), edges, settings, level[chosen])
-        frames += [
-            _frame(cells.grid, stack, one, chosen, settings).assign(level=level) for one in columns
-        ]
-    return pd.concat(frames, ignore_index=True)
-
-
-def _enough(stack: Stack, settings: Drift) -> np.ndarray:
-    n, users = stack.sizes["n_paired"], stack.sizes["n_users"]
-    return np.asarray((n >= settings.min_requests) & (users >= settings.min_users))
-
-
-def _tests(cells: Cells, settings: Drift) -> int:
-    """Return how many tests a segment has, so that a lone signal must be as much surer."""
-    judged = {name for name in METRICS if getattr(settings.thresholds, name) is not None}
-    binned = [one for one in cells.stacks.values() if one.n_bins]
-    of_bins = len(binned) * bool(judged - SUM_METRICS)
-    of_means = len(cells.stacks) * ("mean_change" in judged)
-    kpis = [name for name in cells.stacks if _is_kpi(name)]
-    of_means = max(of_means, len(kpis) * ("kpi_relative_change" in judged))
-    sizes = len(judged & SUM_METRICS - {"mean_change", "kpi_relative_change"}) * len(binned)
-    return max(of_bins + of_means + sizes, 1)
-
-
-def _is_kpi(output: str) -> bool:
-    return output not in OUTPUTS
-
-
-def _tested_cells(grid: Grid, enough: np.ndarray) -> np.ndarray:
-    """Return how many cells of each cell's window have enough data; at least 1."""
-    in_window = np.bincount(grid.window, enough, len(grid.windows))
-    return np.asarray(np.maximum(in_window, 1)[grid.window])
-
-
-def _subset(stack: Stack, chosen: np.ndarray) -> Stack:
-    names = ("sums", "products", "joint", "user_bins", "fourth_bins")
-    arrays = {name: getattr(stack, name)[chosen] for name in names}
-    sizes = {name: values[chosen] for name, values in stack.sizes.items()}
-    return replace(stack, sizes=sizes, **arrays)
+        sizes = stack.sizes
+        chosen = np.flatnonzero(enough(sizes["n_paired"], sizes["n_users"], settings))
+        own = _own_columns(grid, stack, chosen, settings) | {"level": level}
+        measures = _measures(stack.at(chosen), edges, settings, level[chosen])
+        frames += [_frame(own, one, chosen) for one in measures]
+    by_metric = np.arange(len(frames) * grid.size)
+    by_segment = by_metric.reshape(len(frames), -1, len(grid.windows)).swapaxes(0, 1).ravel()
+    return pd.concat(frames, ignore_index=True).iloc[by_segment].reset_index(drop=True)
 
 
 def _measures(
@@ -98,34 +58,43 @@ def _measures(
     if stack.n_bins:
         yield from histogram_measures(stack, edges, thresholds, level)
     yield from size_measures(stack)
-    for one in change_measures(stack, thresholds, level, relative=_is_kpi(stack.output)):
+    for one in change_measures(stack, thresholds, level, relative=is_kpi(stack.output)):
         yield renamed(one, EXPECTED_ACCURACY) if stack.output == "class" else one
 
 
-def _frame(
-    grid: Grid, stack: Stack, found: Measured, chosen: np.ndarray, settings: Drift
-) -> pd.DataFrame:
-    """Return the rows of one metric over the whole grid."""
+def _own_columns(
+    grid: Grid, stack: Stack, chosen: np.ndarray, settings: Drift
+) -> dict[str, np.ndarray]:
+    """Return what all metrics of an output have alike."""
     n, users = (stack.sizes[name].astype(int) for name in ("n_paired", "n_users"))
-    columns: dict[str, np.ndarray] = {
+    reason = np.full(grid.size, "", dtype=object)
+    told = np.zeros(grid.size, bool)
+    told[chosen] = True
+    for cell in np.flatnonzero(~told):
+        reason[cell] = (
+            f"{n[cell]} requests of {users[cell]} users; "
+            f"needs {settings.min_requests} of {settings.min_users}"
+        )
+    return {
         "segment_id": grid.segment,
         "window": grid.window,
         "window_start": grid.windows["window_start"].to_numpy()[grid.window],
         "window_end": grid.windows["window_end"].to_numpy()[grid.window],
-        "output": np.full(grid.size, found.output, dtype=object),
-        "metric": np.full(grid.size, found.metric, dtype=object),
-        "test": np.full(grid.size, found.test, dtype=object),
         "n_requests": n,
         "n_users": users,
+        "reason": reason,
+    }
+
+
+def _frame(own: dict[str, np.ndarray], found: Measured, chosen: np.ndarray) -> pd.DataFrame:
+    """Return the rows of one metric over the whole grid."""
+    size = len(own["window"])
+    columns = own | {
+        name: np.full(size, getattr(found, name), dtype=object)
+        for name in ("output", "metric", "test")
     }
     for field, name in _COLUMNS.items():
-        values = np.full(grid.size, np.nan)
+        values = np.full(size, np.nan)
         values[chosen] = getattr(found, field)
         columns[name] = values
-    few = (
-        f"{a} requests of {b} users; needs {settings.min_requests} of {settings.min_users}"
-        for a, b in zip(n, users, strict=True)
-    )
-    reason = np.array(list(few), dtype=object)
-    reason[chosen] = ""
-    return pd.DataFrame(columns | {"reason": reason})
+    return pd.DataFrame(columns)

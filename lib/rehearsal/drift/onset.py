@@ -15,7 +15,7 @@ COLUMNS = (
 _CONFIDENCE = 0.95
 
 
-def onsets(scores: pd.DataFrame, cells: Cells) -> pd.DataFrame:
+def onsets(red: pd.DataFrame, cells: Cells) -> list[dict[str, object]]:
     """Return where each breaching segment's drift begins, one row per output and test.
 
     The drift is taken to go on from its first window to the last one in breach, and to be absent
@@ -26,18 +26,25 @@ def onsets(scores: pd.DataFrame, cells: Cells) -> pd.DataFrame:
     no sign to add up: they follow the distribution's or the mean's row of the same output.
 
     Args:
-        scores: rows of `with_verdicts`.
-        cells: the counts they were made from.
+        red: rows of `with_direction`.
+        cells: every window of some segments, or of all users; only theirs are returned.
     """
-    red = scores[(scores["status"] == "red") & scores["test"].isin((DISTRIBUTION, MEAN))]
     place = {name: i for i, name in enumerate(cells.grid.segments)}
     rows = []
-    for (segment, output, test), own in red.groupby(["segment_id", "output", "test"], dropna=False):
+    here = red[red["segment_id"].isin(place)]
+    for (segment, output, test), own in here.groupby(
+        ["segment_id", "output", "test"], dropna=False
+    ):
         stack = cells.stacks[source_of(str(output))]
         name = segment if isinstance(segment, str) else None
         found = _onset(stack, place[name], cells, str(test), sorted(set(own["window"])))
         rows.append({"segment_id": name, "output": output, "test": test} | found)
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return rows
+
+
+def with_direction(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `with_verdicts` in breach whose differences have a sign."""
+    return scores[(scores["status"] == "red") & scores["test"].isin((DISTRIBUTION, MEAN))]
 
 
 def _onset(

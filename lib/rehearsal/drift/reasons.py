@@ -14,6 +14,8 @@ from rehearsal.drift.spread import SIDES
 from rehearsal.settings import Drift
 from rehearsal.stats.multiple import q_values
 
+Known = Mapping[str, Accuracy]
+"""How right each model is, by its name."""
 INPUTS, MODELS, OUTCOMES, MIXED = "inputs", "models", "outcomes", "mixed"
 NO_BASELINE = "no baseline"
 MOSTLY, PARTLY = 0.5, 0.2
@@ -84,20 +86,32 @@ def _word(share: float, *, outcomes: bool) -> str:
     return MIXED if share >= PARTLY else MODELS
 
 
+def accuracies(breaches: Sequence[Breach], cells: Cells) -> list[Known]:
+    """Return what is known of both models in each breach.
+
+    Args:
+        breaches: of some segments.
+        cells: every window of these segments.
+    """
+    return [
+        accuracy(cells, one.direction.segment_id, list(one.before), list(one.direction.windows))
+        for one in breaches
+    ]
+
+
 def reasons(
-    mix: pd.DataFrame, breaches: Sequence[Breach], cells: Cells, settings: Drift
+    mix: pd.DataFrame, breaches: Sequence[Breach], known: Sequence[Known], settings: Drift
 ) -> list[dict[str, Any]]:
     """Return the rows of `drift_reasons`, less run and version.
 
     Args:
         mix: from `mix_rows`.
         breaches: of the run.
-        cells: counts of the breaching segments.
+        known: of `accuracies`, one per breach.
         settings: minima and alpha.
     """
     held = mix[mix["n_baseline"] >= settings.min_requests].reset_index(drop=True)
     held = held.assign(q_value=q_values(held["p_value"].to_numpy(float)) if len(held) else [])
-    known = [_known(one, cells) for one in breaches]
     gaps = np.array([[one[side].p_value for side in SIDES] for one in known])
     gap_q = q_values(gaps.ravel()).reshape(gaps.shape) if len(gaps) else gaps
     return [
@@ -106,15 +120,10 @@ def reasons(
     ]
 
 
-def _known(breach: Breach, cells: Cells) -> dict[str, Accuracy]:
-    direction = breach.direction
-    return accuracy(cells, direction.segment_id, list(breach.before), list(direction.windows))
-
-
 def _row(
     breach: Breach,
     parts: pd.DataFrame,
-    known: Mapping[str, Accuracy],
+    known: Known,
     gap_q: np.ndarray,
     alpha: float,
 ) -> dict[str, Any]:

@@ -7,15 +7,15 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from rehearsal.drift.alerts import ALL_USERS, alerts
-from rehearsal.drift.attribute import contributions
+from rehearsal.drift.attribute import breaching_segments, contributions
 from rehearsal.drift.bins import Bins, check_classes, pin_bins
-from rehearsal.drift.cells import build_cells
+from rehearsal.drift.blocks import stored, with_types
 from rehearsal.drift.counts import drift_counts
 from rehearsal.drift.explain import explain_run
 from rehearsal.drift.monitor_table import drift_metrics
 from rehearsal.drift.score import score_counts
 from rehearsal.drift.stored import bins_rows, read_bins, segment_names
-from rehearsal.drift.threshold import noise_run_names
+from rehearsal.drift.threshold import SERIES, noise_run_names
 from rehearsal.errors import ContractError
 from rehearsal.runtime import Job
 from rehearsal.settings import Replay, Window
@@ -106,11 +106,9 @@ def score_run(job: Job, bins: Bins) -> tuple[list[str], int]:
         What is in breach, segments or ALL_USERS, and how many segments there are.
     """
     store, held = job.store, job.segmentation
-    # Bounded by segments x windows x outputs x bins^2.
-    counts = store.read(DRIFT_COUNTS, run_id=job.run_id).where("request_type IS NULL").toPandas()
     names = segment_names(store.read(SEGMENT_PROFILES, run_id=held.run_id))
     found = score_counts(
-        counts,
+        stored(store.read(DRIFT_COUNTS, run_id=job.run_id)),
         bins,
         job.settings.drift,
         list(names),
@@ -135,25 +133,26 @@ def score_run(job: Job, bins: Bins) -> tuple[list[str], int]:
 def attribute_run(job: Job) -> pd.DataFrame:
     """Replace the run's rows of `drift_contributions`, and return them; explain its breaches."""
     store = job.store
-    # Bounded by segments x windows x metrics, and by breaching segments x windows x types.
-    scores = store.read(DRIFT_SCORES, run_id=job.run_id).toPandas()
-    if scores.empty:
+    scores = store.read(DRIFT_SCORES, run_id=job.run_id)
+    first = scores.select("bins_version").head()
+    if first is None:
         raise ContractError(
             f"drift_scores has no rows of run {job.run_id}; "
             "`rehearsal score-drift` with the same run id makes them"
         )
+    red = scores.where("status = 'red'").toPandas()  # bounded by breaches
+    windows = scores.select("window_start", "window_end").distinct().toPandas()
+    windows = windows.sort_values("window_start", ignore_index=True)
     counts = store.read(DRIFT_COUNTS, run_id=job.run_id)
-    bins = read_bins(store.read(DRIFT_BINS, bins_version=str(scores["bins_version"].iloc[0])))
-    breaching = sorted(scores.loc[scores["status"] == "red", "segment_id"].dropna().unique())
-    of_breaching = counts.where(F.col("segment_id").isin(breaching))
-    typed = of_breaching.where("request_type IS NOT NULL").toPandas()
-    cells = build_cells(of_breaching.where("request_type IS NULL").toPandas(), bins, breaching)
-    parts = contributions(scores, typed, cells)
+    bins = read_bins(store.read(DRIFT_BINS, bins_version=first["bins_version"]))
+    breaching = breaching_segments(red)
+    counted = stored(counts.where(F.col("segment_id").isin(breaching)))
+    parts = contributions(red, with_types(counts, counted.cells(bins, breaching, windows)))
     rows = to_spark(job.spark, parts, DRIFT_CONTRIBUTIONS).withColumn(
         "segmentation_version", F.lit(job.segmentation.version)
     )
     store.replace(DRIFT_CONTRIBUTIONS, rows, run_id=job.run_id)
-    explain_run(job, scores, cells, bins)
+    explain_run(job, red, counted.cells(bins, breaching, windows), bins)
     return parts
 
 
@@ -173,18 +172,18 @@ def _noise_runs(job: Job) -> dict[str, pd.DataFrame]:
     """Read the runs of production against itself that thresholds are taken from."""
     found = {}
     for run_id in noise_run_names(job.settings.drift.thresholds):
-        rows = job.store.read(DRIFT_SCORES, run_id=run_id).toPandas()
-        if rows.empty:
+        scores = job.store.read(DRIFT_SCORES, run_id=run_id)
+        first = scores.select("granularity", "segmentation_version").head()
+        if first is None:
             raise ContractError(
                 f"drift.thresholds names run {run_id}, but drift_scores has no rows of it; "
                 "rehearse production against itself under that run id first"
             )
-        made = (str(rows["granularity"].iloc[0]), str(rows["segmentation_version"].iloc[0]))
-        wanted = (job.settings.drift.window, job.segmentation.version)
+        made, wanted = tuple(first), (job.settings.drift.window, job.segmentation.version)
         if made != wanted:
             raise ContractError(
                 f"run {run_id}, which drift.thresholds names, has windows and segmentation {made}, "
                 f"this run {wanted}: its noise is not that of this run's segments"
             )
-        found[run_id] = rows
+        found[run_id] = scores.select(*SERIES, "score_bias_corrected").toPandas()
     return found

@@ -8,14 +8,18 @@ import pandas as pd
 from pyspark.sql import DataFrame
 
 from rehearsal.drift.alerts import alerts
-from rehearsal.drift.attribute import contributions
+from rehearsal.drift.all_users import AllUsers
+from rehearsal.drift.attribute import breaching_segments, contributions
 from rehearsal.drift.bins import Bins, check_classes, pin_bins
-from rehearsal.drift.cells import Cells, build_cells
+from rehearsal.drift.blocks import Counted, held, stored, with_types
+from rehearsal.drift.cells import Cells, calendar
 from rehearsal.drift.counts import drift_counts
+from rehearsal.drift.levels import window_levels
 from rehearsal.drift.measure import measure
-from rehearsal.drift.onset import onsets
-from rehearsal.drift.threshold import noise_run_names, with_thresholds
-from rehearsal.drift.verdict import with_verdicts
+from rehearsal.drift.onset import COLUMNS, onsets, with_direction
+from rehearsal.drift.significance import q_values
+from rehearsal.drift.threshold import noise_of_runs, with_thresholds
+from rehearsal.drift.verdict import with_size_tests, with_verdicts
 from rehearsal.errors import ContractError
 from rehearsal.settings import Drift
 
@@ -24,18 +28,17 @@ DRIFT_TYPE = "EXPERIMENTAL_VS_PRODUCTION"
 
 @dataclass(frozen=True)
 class Scored:
-    """Rows of `drift_scores` and `drift_onsets`, less run and versions, and their cells."""
+    """Rows of `drift_scores` and `drift_onsets`, less run and versions."""
 
-    cells: Cells
     scores: pd.DataFrame
     onsets: pd.DataFrame
 
 
 def score_counts(
-    counts: pd.DataFrame,
+    counts: Counted | pd.DataFrame,
     bins: Bins,
     settings: Drift,
-    segments: list[str],
+    segments: Sequence[str],
     *,
     n_windows: int | None = None,
     since: datetime | None = None,
@@ -43,8 +46,11 @@ def score_counts(
 ) -> Scored:
     """Return every metric of every segment and window with its verdict, and since when.
 
+    Counts are read a block of segments at a time, and those of segments with a breach once more;
+    what comes out is the same whatever the blocks.
+
     Args:
-        counts: rows of `drift_counts` whose request_type is NULL.
+        counts: to be read in blocks, or rows of `drift_counts` whose request_type is NULL.
         bins: the bins they were made with.
         settings: minima, thresholds, alpha and the rest.
         segments: segments that must be told of, also where they made no request.
@@ -55,22 +61,40 @@ def score_counts(
     Raises:
         ContractError: there is nothing to score, or a run that a threshold names is not given.
     """
-    if counts.empty:
+    counted = held(counts) if isinstance(counts, pd.DataFrame) else counts
+    if counted.sizes.empty:
         raise ContractError(
             "there is no request with an output of both models, a user, a type and a time to score"
         )
-    lacking = sorted(set(noise_run_names(settings.thresholds)) - set(noise_runs or {}))
-    if lacking:
-        raise ContractError(
-            f"thresholds name run {', '.join(lacking)}: give its rows of drift_scores as noise_runs"
-        )
-    cells = build_cells(counts, bins, segments, since)
-    planned = max(n_windows or 0, len(cells.grid.windows))
-    rows = measure(cells, bins.edges, settings, planned)
-    rows = with_thresholds(rows, settings.thresholds, noise_runs or {})
-    rows = with_verdicts(rows, settings, planned)
-    rows = rows.assign(granularity=settings.window, drift_type=DRIFT_TYPE)
-    return Scored(cells, rows, onsets(rows, cells))
+    noise = noise_of_runs(settings.thresholds, noise_runs or {})
+    windows = calendar(counted.sizes, since)
+    planned = max(n_windows or 0, len(windows))
+    levels = window_levels(counted.sizes, windows, bins, settings, planned)
+
+    def measured(cells: Cells) -> pd.DataFrame:
+        rows = measure(cells, bins.edges, settings, levels)
+        return with_size_tests(with_thresholds(rows, settings.thresholds, noise))
+
+    every = AllUsers(windows)
+    known = {*segments, *counted.sizes["segment_id"]}
+    blocks = counted.cells(bins, known, windows)
+    parts = [measured(every.added(cells)) for cells in blocks]
+    parts.insert(0, measured(every.cells))
+    scores = _judged(parts, settings, planned)
+    red = with_direction(scores)
+    again = counted.cells(bins, red["segment_id"].dropna().unique(), windows)
+    starts = [row for cells in (*again, every.cells) for row in onsets(red, cells)]
+    return Scored(scores, pd.DataFrame(starts, columns=list(COLUMNS)))
+
+
+def _judged(parts: list[pd.DataFrame], settings: Drift, n_windows: int) -> pd.DataFrame:
+    """Return the rows of all parts with their verdicts; empties the list, for they are millions."""
+    for place, q in enumerate(q_values(parts, settings, n_windows)):
+        rows = with_verdicts(parts[place], q, settings)
+        parts[place] = rows.assign(granularity=settings.window, drift_type=DRIFT_TYPE)
+    scores = pd.concat(parts, ignore_index=True)
+    parts.clear()
+    return scores
 
 
 @dataclass(frozen=True)
@@ -117,14 +141,15 @@ def score_drift(
     check_classes(replays, pinned)
     graded = "outcome" in replays.columns
     counts = drift_counts(replays, segments, pinned, drift.window, kpis, graded=graded).persist()
-    rows = counts.toPandas()
-    whole, typed = rows[rows["request_type"].isna()], rows[rows["request_type"].notna()]
-    found = score_counts(whole, pinned, drift, [], noise_runs=noise_runs)
+    counted = stored(counts)
+    found = score_counts(counted, pinned, drift, [], noise_runs=noise_runs)
+    breaching = breaching_segments(found.scores)
+    blocks = counted.cells(pinned, breaching, calendar(counted.sizes))
     return DriftTables(
         pinned,
         counts,
         found.scores,
         found.onsets,
         alerts(found.scores, {}),
-        contributions(found.scores, typed, found.cells),
+        contributions(found.scores, with_types(counts, blocks)),
     )

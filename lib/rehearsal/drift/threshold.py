@@ -1,55 +1,101 @@
 """The threshold of every score, and where it comes from."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from rehearsal.errors import ContractError
 from rehearsal.settings import NoiseFloor, PastWindows, Threshold, Thresholds
 
 _LEAST_WINDOWS = 3
 SERIES = ["segment_id", "output", "metric"]
 
 
-def with_thresholds(
-    rows: pd.DataFrame, thresholds: Thresholds, noise_runs: Mapping[str, pd.DataFrame]
-) -> pd.DataFrame:
-    """Return the rows with `threshold` (NaN: never a breach) and `threshold_origin`.
+@dataclass(frozen=True)
+class Noise:
+    """Quantile of |score| of a metric over the windows of a run of production against itself."""
 
-    Args:
-        rows: of `measure`, in order of windows within a series.
-        thresholds: as configured, per metric.
-        noise_runs: rows of `drift_scores` of each run of production against itself that a
-            threshold names, by run.
-    """
-    parts = []
-    for metric, own in rows.groupby("metric", sort=False):
-        held = getattr(thresholds, str(metric))
-        values, origin = _of(own, held, noise_runs)
-        # Where models agree there is no noise; every difference would be over a threshold of 0.
-        parts.append(own.assign(threshold=values.where(values > 0), threshold_origin=origin))
-    return pd.concat(parts).sort_index()
+    own: pd.Series
+    """By segment ('' = all users), output and metric."""
+    every: pd.Series
+    """By output and metric, over all segments: for those that run could not score."""
 
 
 def noise_run_names(thresholds: Thresholds) -> list[str]:
     """Return the runs of production against itself that thresholds are taken from."""
-    held = (getattr(thresholds, name) for name in type(thresholds).model_fields)
-    return sorted({one.run for one in held if isinstance(one, NoiseFloor) and one.run})
+    return sorted({held.run for held in _from_runs(thresholds).values() if held.run})
+
+
+def noise_of_runs(
+    thresholds: Thresholds, noise_runs: Mapping[str, pd.DataFrame]
+) -> dict[str, Noise]:
+    """Return the noise of each metric whose threshold names a run.
+
+    Args:
+        thresholds: as configured, per metric.
+        noise_runs: rows of `drift_scores` of each of these runs, by run.
+
+    Raises:
+        ContractError: a run is not given.
+    """
+    lacking = sorted(set(noise_run_names(thresholds)) - set(noise_runs))
+    if lacking:
+        raise ContractError(
+            f"thresholds name run {', '.join(lacking)}: give its rows of drift_scores as noise_runs"
+        )
+    return {
+        metric: _noise(noise_runs[str(held.run)], metric, held.noise)
+        for metric, held in _from_runs(thresholds).items()
+    }
+
+
+def _from_runs(thresholds: Thresholds) -> dict[str, NoiseFloor]:
+    """Return the thresholds that name a run, by metric."""
+    held = {name: getattr(thresholds, name) for name in type(thresholds).model_fields}
+    return {name: one for name, one in held.items() if isinstance(one, NoiseFloor) and one.run}
+
+
+def _noise(rows: pd.DataFrame, metric: str, quantile: float) -> Noise:
+    rows = rows[rows["metric"] == metric]
+    size = rows["score_bias_corrected"].astype(float).abs().dropna()
+    keys = [rows.loc[size.index, name].fillna("") for name in SERIES]
+    own, every = (size.groupby(by).quantile(quantile) for by in (keys, keys[1:]))
+    return Noise(own, every)
+
+
+def with_thresholds(
+    rows: pd.DataFrame, thresholds: Thresholds, noise: Mapping[str, Noise]
+) -> pd.DataFrame:
+    """Return the rows with `threshold` (NaN: never a breach) and `threshold_origin`.
+
+    Args:
+        rows: of `measure`, all windows of a series, in their order.
+        thresholds: as configured, per metric.
+        noise: of `noise_of_runs`.
+    """
+    values, origins = np.full(len(rows), np.nan), np.empty(len(rows), dtype=object)
+    for metric, at in rows.groupby("metric", sort=False).indices.items():
+        held = getattr(thresholds, str(metric))
+        values[at], origins[at] = _of(rows.iloc[at], held, noise)
+    # Where models agree there is no noise; every difference would be over a threshold of 0.
+    values[~(values > 0)] = np.nan
+    return rows.assign(threshold=values, threshold_origin=origins)
 
 
 def _of(
-    rows: pd.DataFrame, held: Threshold, noise_runs: Mapping[str, pd.DataFrame]
-) -> tuple[pd.Series, str]:
+    rows: pd.DataFrame, held: Threshold, noise: Mapping[str, Noise]
+) -> tuple[pd.Series | float, str]:
     if isinstance(held, PastWindows):
         origin = f"mean + {held.sigmas:g} sd of the last {held.windows} calm windows"
         return _past(rows, held), origin
     if isinstance(held, NoiseFloor) and held.run is not None:
-        values = _from_run(rows, noise_runs[held.run], held.noise)
+        values = _from_run(rows, noise[str(rows["metric"].iloc[0])])
         return values, f"{held.noise:.4g} quantile of run {held.run}"
     if isinstance(held, NoiseFloor):
         return rows["noise"], f"{held.noise:.4g} quantile under random swaps of outputs"
-    value = np.nan if held is None else held
-    return pd.Series(value, rows.index, dtype=float), "none" if held is None else "set"
+    return (np.nan, "none") if held is None else (held, "set")
 
 
 def _past(rows: pd.DataFrame, held: PastWindows) -> pd.Series:
@@ -73,16 +119,9 @@ def _limits(scores: pd.Series, held: PastWindows) -> np.ndarray:
     return limits
 
 
-def _from_run(rows: pd.DataFrame, noise: pd.DataFrame, quantile: float) -> pd.Series:
-    """Quantile of |score| of the same segment and measure over that run's windows.
-
-    A segment that run could not score gets the quantile over all its segments.
-    """
-    scored = noise.assign(size=noise["score_bias_corrected"].astype(float).abs()).dropna(
-        subset=["size"]
-    )
-    own = scored.groupby([scored[name].fillna("") for name in SERIES])["size"].quantile(quantile)
-    every = scored.groupby(["output", "metric"])["size"].quantile(quantile)
-    keys = rows[SERIES].fillna("").itertuples(index=False, name=None)
-    values = [own.get(key, every.get(key[1:], np.nan)) for key in keys]
-    return pd.Series(values, rows.index, dtype=float)
+def _from_run(rows: pd.DataFrame, noise: Noise) -> pd.Series:
+    """Return the quantile of the same segment and measure; of all segments where it has none."""
+    keys = pd.MultiIndex.from_frame(rows[SERIES].fillna(""))
+    own = noise.own.reindex(keys).to_numpy(float)
+    every = noise.every.reindex(keys.droplevel(0)).to_numpy(float)
+    return pd.Series(np.where(np.isnan(own), every, own), rows.index)

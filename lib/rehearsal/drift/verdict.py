@@ -1,5 +1,6 @@
-"""Measures held against thresholds: q-values over everything that is looked at, and a status."""
+"""Measures held against thresholds: a status per row, and why."""
 
+from collections.abc import Sequence
 from math import isnan
 from typing import Any
 
@@ -9,7 +10,6 @@ import pandas as pd
 from rehearsal.drift.measured import SIZE
 from rehearsal.drift.threshold import SERIES
 from rehearsal.settings import Drift
-from rehearsal.stats.multiple import hierarchical_q_values, spending
 from rehearsal.stats.paired import above
 from rehearsal.stats.power import detectable_above
 
@@ -24,33 +24,12 @@ _WITHOUT = {
 RED, YELLOW, GREEN, UNKNOWN = "red", "yellow", "green", "insufficient_data"
 
 
-def with_verdicts(rows: pd.DataFrame, settings: Drift, n_windows: int) -> pd.DataFrame:
-    """Return the rows with `q_value`, `status` and `reason`.
-
-    Each window may spend its share of alpha, so that looking at every window does not add false
-    alarms; within a window q-values are hierarchical Benjamini-Hochberg, segments first (all users
-    are one of them), then their tests. Only tests of metrics with a threshold count. q_value <=
-    alpha is significant: the share is in it.
+def with_size_tests(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with sizes tested against their thresholds, now that these are known.
 
     Args:
         rows: of `with_thresholds`.
-        settings: alpha, spending, persistence.
-        n_windows: windows there will be.
     """
-    rows = _judge_sizes(rows)
-    rows = rows.assign(q_value=_q_values(rows, settings, n_windows))
-    over = rows["score_bias_corrected"].abs() >= rows["threshold"]
-    breach = over & (rows["q_value"] <= settings.alpha)
-    held = _breaches_held(rows, breach, settings.persistence.of)
-    persists = breach & (held >= settings.persistence.breaching)
-    told = rows.assign(over=over, breach=breach, persists=persists, held=held)
-    plain = told[list(_TOLD)].itertuples(index=False)
-    status, reason = zip(*(_verdict(row, settings) for row in plain), strict=True)
-    return rows.assign(status=status, reason=reason)
-
-
-def _judge_sizes(rows: pd.DataFrame) -> pd.DataFrame:
-    """Test sizes against their thresholds, now that these are known."""
     sizes = (rows["test"] == SIZE) & rows["threshold"].notna()
     own = rows[sizes]
     score, error, threshold, level = (
@@ -63,31 +42,30 @@ def _judge_sizes(rows: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _q_values(rows: pd.DataFrame, settings: Drift, n_windows: int) -> pd.Series:
-    own_test = rows["test"].where(rows["test"] != SIZE, rows["metric"])
-    keyed = pd.DataFrame(
-        {
-            "window": rows["window"],
-            "segment": rows["segment_id"].fillna(""),
-            "test": rows["output"] + " " + own_test,
-            "p": rows["p_value"],
-        }
-    )
-    judged = keyed[rows["threshold"].notna()].drop_duplicates(["window", "segment", "test"])
-    share = spending(n_windows, np.arange(1, rows["window"].max() + 2), settings.spending)
-    found = []
-    for window, own in judged.groupby("window"):
-        table = own.set_index(["segment", "test"])["p"].unstack()  # noqa: PD010 - keys are unique
-        spent = share[int(str(window))]
-        q = hierarchical_q_values(table.to_numpy(float), settings.alpha * spent)
-        table.loc[:, :] = np.minimum(q / spent, 1.0)
-        tall = table.reset_index().melt("segment", value_name="q")
-        found.append(tall.assign(window=window))
-    if not found:
-        return pd.Series(np.nan, rows.index)
-    keys = ["window", "segment", "test"]
-    joined = keyed.merge(pd.concat(found), on=keys, how="left")
-    return pd.Series(joined["q"].to_numpy(float), rows.index)
+def with_verdicts(rows: pd.DataFrame, q_values: np.ndarray, settings: Drift) -> pd.DataFrame:
+    """Return the rows with `q_value`, `status` and `reason`.
+
+    Args:
+        rows: of `with_size_tests`, all windows of a series, in their order.
+        q_values: of each row; the share of alpha a window may spend is in them, so that one that
+            is <= alpha is significant.
+        settings: alpha, persistence.
+    """
+    over = rows["score_bias_corrected"].abs() >= rows["threshold"]
+    breach = over & (q_values <= settings.alpha)
+    held = _breaches_held(rows, breach, settings.persistence.of)
+    persists = breach & (held >= settings.persistence.breaching)
+    rows = rows.assign(q_value=q_values)
+    told = rows.assign(over=over, breach=breach, persists=persists, held=held)
+    verdicts = (_verdict(row, settings) for row in told[list(_TOLD)].itertuples(index=False))
+    status, reason = zip(*verdicts, strict=True)
+    return rows.assign(status=status, reason=_shared(reason))
+
+
+def _shared(texts: Sequence[str]) -> list[str]:
+    """Return the same texts, equal ones as one object: of millions of rows few differ."""
+    one: dict[str, str] = {}
+    return [one.setdefault(text, text) for text in texts]
 
 
 def _breaches_held(rows: pd.DataFrame, breach: pd.Series, of: int) -> pd.Series:

@@ -38,7 +38,8 @@ def wasserstein(edges: Sequence[float]) -> Measure:
     The mass of a bin lies at its middle; the open end bins are as wide as their neighbours.
     """
     steps = wasserstein_steps(edges)
-    return lambda difference: np.abs(difference.cumsum(axis=-1))[..., :-1] @ steps
+    # Not a matrix product: its last bits depend on how many cells are measured at once.
+    return lambda difference: (np.abs(difference.cumsum(axis=-1))[..., :-1] * steps).sum(axis=-1)
 
 
 def wasserstein_steps(edges: Sequence[float]) -> np.ndarray:

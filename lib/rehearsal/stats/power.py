@@ -56,7 +56,8 @@ def detectable_sum(
     of its longest axis (Cauchy-Schwarz).
     """
     k = len(weights)
-    by_bin = detectable_deviations(found, needed, cumulated=cumulated)[:, :k] @ weights
+    bins = detectable_deviations(found, needed, cumulated=cumulated)[:, :k]
+    by_bin = (bins * weights).sum(axis=1)
     covariance = _covariance(found, cumulated=cumulated)[:, :k, :k]
     longest = np.linalg.eigvalsh(np.nan_to_num(covariance))[:, -1]
     by_axis = np.sqrt(np.maximum(longest, 0.0) * needed * (weights @ weights))

@@ -12,9 +12,7 @@ from rehearsal.stats.paired import Wald, clustered_wald
 def window_parts(stack: Stack, at: np.ndarray, test: str) -> tuple[np.ndarray, np.ndarray]:
     """Return d, (W, K), and its squares summed over users, (W, K, K), in each of these cells."""
     of = distribution_parts if test == DISTRIBUTION else change_parts
-    parts = [of(stack, int(cell)) for cell in at]
-    differences, spreads = (np.array(part) for part in zip(*parts, strict=True))
-    return differences, spreads
+    return of(stack.at(at))
 
 
 def agreeing(differences: np.ndarray, spreads: np.ndarray) -> np.ndarray:
@@ -40,5 +38,7 @@ def together(
     Its p-value means nothing: a user may be in several windows.
     """
     spread = spreads.sum(axis=0)
-    pools = bin_pools(stack, at, spread) if test == DISTRIBUTION else None
+    pools = None
+    if test == DISTRIBUTION:
+        pools = bin_pools(stack, spread, stack.fourth_bins[at].sum(axis=0))
     return clustered_wald(differences.sum(axis=0), spread, 2, 2, pools)

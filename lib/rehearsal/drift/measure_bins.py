@@ -1,7 +1,6 @@
 """Measures of two histograms: divergences and distances, and the test they share."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -32,14 +31,6 @@ ORDERED = "value"
 """The output whose bins have an order."""
 
 
-@dataclass(frozen=True)
-class _Tested:
-    statistic: np.ndarray
-    df: np.ndarray
-    units: np.ndarray
-    p_value: np.ndarray
-
-
 def histogram_measures(
     stack: Stack, edges: Sequence[float], thresholds: Thresholds, level: np.ndarray
 ) -> Iterator[Measured]:
@@ -52,12 +43,13 @@ def histogram_measures(
         level: at which each cell is tested, for what it could have seen.
     """
     found = shares(stack.joint, stack.user_bins, stack.sizes["n_users"])
-    tested = _tested([distribution_test(stack, cell) for cell in range(len(stack.joint))])
+    tested = distribution_test(stack)
     needed = noncentrality(level, tested.df, tested.units)
     test = {name: getattr(tested, name) for name in ("statistic", "df", "p_value")}
     sizes = {name: divergence(name, found) for name in CURVATURE}
+    unseen = detectable_divergence(found, needed, 1.0)
     for name, curvature in CURVATURE.items():
-        parts = test | {"detectable": detectable_divergence(found, needed, curvature)}
+        parts = test | {"detectable": curvature * unseen}
         quantile = noise_quantile(thresholds, name)
         if quantile is not None:
             parts["noise"] = _swapped(found, curvature, quantile)
@@ -76,31 +68,29 @@ def histogram_measures(
         yield measured(stack.output, name, DISTRIBUTION, sizes[name], parts)
 
 
-def distribution_test(stack: Stack, cell: int) -> Wald:
-    """Return the user-clustered test of equal distributions in one cell, rare bins pooled."""
-    difference, spread = distribution_parts(stack, cell)
-    pools = bin_pools(stack, np.array([cell]), spread)
-    n_users, n_moved = (int(stack.sizes[name][cell]) for name in ("n_users", "n_moved"))
-    return clustered_wald(difference, spread, n_users, n_moved, pools)
+def distribution_test(stack: Stack) -> Wald:
+    """Return the user-clustered test of equal distributions in each cell, rare bins pooled."""
+    differences, spreads = distribution_parts(stack)
+    pools = [
+        bin_pools(stack, spread, fourths)
+        for spread, fourths in zip(spreads, stack.fourth_bins, strict=True)
+    ]
+    placed = np.array(pools, int).reshape(differences.shape)
+    sizes = stack.sizes
+    return clustered_wald(differences, spreads, sizes["n_users"], sizes["n_moved"], placed)
 
 
-def bin_pools(stack: Stack, at: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """Return the pool of each bin for a test of these cells together; spread is theirs, summed."""
-    fourths = stack.fourth_bins[at].sum(axis=0)
+def bin_pools(stack: Stack, spread: np.ndarray, fourths: np.ndarray) -> np.ndarray:
+    """Return the pool of each bin, (K,), for a test of cells whose spread and fourths these are."""
     return steady_pools(np.diag(spread), fourths, ordered=stack.output == ORDERED)
 
 
-def distribution_parts(stack: Stack, cell: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return d, experimental - production counts (K,), and its squares summed over users (K, K)."""
-    k, joint, by_user = stack.n_bins, stack.joint[cell], stack.user_bins[cell]
-    mixed = by_user[:k, k:]
-    spread = by_user[:k, :k] + by_user[k:, k:] - mixed - mixed.T
-    return joint.sum(axis=0) - joint.sum(axis=1), spread
-
-
-def _tested(walds: Sequence[Wald]) -> _Tested:
-    columns = np.array([[w.statistic, w.df, w.units, w.p_value] for w in walds], float)
-    return _Tested(*columns.reshape(-1, 4).T)
+def distribution_parts(stack: Stack) -> tuple[np.ndarray, np.ndarray]:
+    """Return d, experimental - production counts, (C, K), and its squares over users, (C, K, K)."""
+    k, joint, by_user = stack.n_bins, stack.joint, stack.user_bins
+    mixed = by_user[:, :k, k:]
+    spread = by_user[:, :k, :k] + by_user[:, k:, k:] - mixed - mixed.swapaxes(1, 2)
+    return joint.sum(axis=1) - joint.sum(axis=2), spread
 
 
 _Seen = Callable[[Shares, np.ndarray], np.ndarray]

@@ -99,19 +99,15 @@ def change_measures(
         yield _as_change(stack.output, "kpi_relative_change", found, tested, needed, thresholds)
 
 
-def change_parts(stack: Stack, cell: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return d, the summed difference of a mean, (1,), and its squares over users, (1, 1)."""
-    change = float(_CHANGE @ stack.sums[cell])
-    spread = float(_CHANGE @ stack.products[cell] @ _CHANGE)
-    return np.array([change]), np.array([[spread]])
+def change_parts(stack: Stack) -> tuple[np.ndarray, np.ndarray]:
+    """Return d, the summed difference of a mean, (C, 1), and its squares over users, (C, 1, 1)."""
+    at = SUMS.index("difference")
+    return stack.sums[:, at, None], stack.products[:, at, at, None, None]
 
 
 def _tested(stack: Stack) -> dict[str, np.ndarray]:
     """Test equal means of every cell: the clustered Wald test in one dimension."""
-    change, spread = (
-        np.einsum("i,ci->c", _CHANGE, stack.sums),
-        np.einsum("i,cij,j->c", _CHANGE, stack.products, _CHANGE),
-    )
+    change, spread = (values.reshape(-1) for values in change_parts(stack))
     movers, moving = stack.sizes["n_shifted"], spread > 0
     statistic = np.divide(change**2, spread, out=np.zeros(len(spread)), where=moving)
     df = moving * 1.0

@@ -14,24 +14,24 @@ LEAST_MOVERS, LEAST_SKEWED = 10, 40
 
 @dataclass(frozen=True)
 class Wald:
-    """d' S^-1 d with its reference; `units` is the size of the sample that reference is of."""
+    """d' S^-1 d with its reference, (...,); `units` is the size of the sample that is of."""
 
-    statistic: float
-    df: int
-    units: float
-    p_value: float
+    statistic: np.ndarray
+    df: np.ndarray
+    units: np.ndarray
+    p_value: np.ndarray
     weights: np.ndarray
-    """S^-1 d, so that any part d_t of d contributes d_t . weights to the statistic."""
+    """S^-1 d, (..., K), so that any part d_t of d contributes d_t . weights to the statistic."""
 
 
 def clustered_wald(
     difference: np.ndarray,
     spread: np.ndarray,
-    n_users: int,
-    n_movers: int,
+    n_users: Numbers,
+    n_movers: Numbers,
     pools: np.ndarray | None = None,
 ) -> Wald:
-    """Test that a vector of paired differences has mean 0.
+    """Test that a vector of paired differences has mean 0; one, or each of a stack.
 
     The statistic is d' S^-1 d with d the sum and S the sum of d_u d_u' over users u. Where every
     user has one request it is Stuart-Maxwell's (Stuart 1955, Maxwell 1970), and in one dimension
@@ -42,27 +42,30 @@ def clustered_wald(
     No p-value is below that of all movers going one way, 2^(1 - movers).
 
     Args:
-        difference: d, (K,).
-        spread: S, (K, K).
-        n_users: users in the cell.
-        n_movers: users with any d_u != 0.
-        pools: number of the pool of each entry; entries of one pool are added first.
+        difference: d, (..., K).
+        spread: S, (..., K, K).
+        n_users: users in the cell, (...,).
+        n_movers: users with any d_u != 0, (...,).
+        pools: number of the pool of each entry, (..., K); entries of one pool are added first.
 
     Returns:
         NaN p-value where there is nothing to test: too few movers for a single dimension.
     """
-    k = len(difference)
-    member = np.eye(k) if pools is None else np.eye(pools.max() + 1)[pools]
-    d, s = member.T @ difference, member.T @ spread @ member
-    values, vectors = np.linalg.eigh(s)
-    held = values > max(values.max(initial=0.0), 0.0) * 1e-9
-    df = int(held.sum())
-    along = (vectors[:, held].T @ d) / np.sqrt(values[held])
-    statistic = float(along @ along)
-    weights = member @ (vectors[:, held] @ (along / np.sqrt(values[held])))
+    k = difference.shape[-1]
+    member = np.eye(k) if pools is None else np.eye(pools.max(initial=0) + 1)[pools]
+    pooled = member.swapaxes(-1, -2)
+    values, vectors = np.linalg.eigh(pooled @ spread @ member)
+    held = values > np.maximum(values.max(axis=-1, keepdims=True, initial=0.0), 0.0) * 1e-9
+    root = np.sqrt(np.where(held, values, np.inf))  # nothing along the others
+    along = _times(vectors.swapaxes(-1, -2), _times(pooled, difference)) / root
+    statistic, df = (along * along).sum(axis=-1), held.sum(axis=-1)
     units = wald_units(df, n_users, n_movers)
     p_value = wald_p_value(statistic, df, units, n_movers)
-    return Wald(statistic, df, float(units), float(p_value), weights)
+    return Wald(statistic, df, units, p_value, _times(member, _times(vectors, along / root)))
+
+
+def _times(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    return np.asarray((matrix @ vector[..., None])[..., 0])
 
 
 def wald_units(df: Numbers, n_users: Numbers, n_movers: Numbers) -> np.ndarray:

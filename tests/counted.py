@@ -50,7 +50,7 @@ def counted(
 
 def _merged(layout: Layout, bins: Bins, table: pa.Table) -> pd.DataFrame:
     partial = pa.Table.from_batches(list(Tally(layout, bins.edges).sums(table, 0)))
-    keys = [(name, "ascending") for name in ("segment_id", "window", "request_type")]
+    keys = [(name, "ascending") for name in ("segment_id", "window", "request_type", "piece")]
     whole = Merge(layout)(partial.sort_by(keys).to_batches())
     rows = pa.Table.from_batches(list(whole)).to_pandas()
     day = pd.Timedelta(days=1)

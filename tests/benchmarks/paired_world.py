@@ -239,7 +239,9 @@ def count(replays: Replays, bins: Bins | None = None) -> pd.DataFrame:
         for part, table in enumerate(_placed(replays, bins))
     ]
     table = pa.concat_tables(parts)
-    keys = [(name, "ascending") for name in ("segment_id", "window", "request_type", "part")]
+    keys = [
+        (name, "ascending") for name in ("segment_id", "window", "request_type", "piece", "part")
+    ]
     order = pc.sort_indices(table, sort_keys=keys, null_placement="at_start")
     merged = pa.Table.from_batches(Merge(layout)(table.take(order).combine_chunks().to_batches()))
     counts: pd.DataFrame = merged.to_pandas()

@@ -58,7 +58,7 @@ def drift_counts(
     by_part = requests.unionAll(held).repartition(parts, "part").sortWithinPartitions("part")
     partial = by_part.mapInArrow(Tally(layout, bins.edges), PARTIAL)
     sorted_parts = partial.repartition(min(parts, _MERGERS), *_KEYS).sortWithinPartitions(
-        *_KEYS, "part"
+        *_KEYS, "piece", "part"
     )
     merged = sorted_parts.mapInArrow(Merge(layout), MERGED)
     index = F.col("window")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 
 import numpy as np
 
@@ -77,6 +78,17 @@ class Layout:
 
 
 N_REQUESTS, _HEAD = 0, 1
+_PIECE = 500
+
+
+def pieces_of(width: int) -> tuple[int, int]:
+    """Return in how many pieces a row travels, and how many doubles each has.
+
+    Spark hands workers 10,000 rows at a time, whatever their size: rows of many bins would be
+    gigabytes. The last piece ends in zeros where the row is no multiple.
+    """
+    n = max(ceil(width / _PIECE), 1)
+    return n, ceil(width / n)
 
 
 def _placed(parts: list[tuple[str, str, int]]) -> dict[tuple[str, str], slice]:

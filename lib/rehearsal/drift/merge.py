@@ -1,12 +1,12 @@
 """Partial sums of partitions to one row per cell, as the columns of `drift_counts`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from rehearsal.drift.layout import N_REQUESTS, SUMS, Layout
+from rehearsal.drift.layout import N_REQUESTS, SUMS, Layout, pieces_of
 
 MERGED = (
     "segment_id string, window int, request_type string, output string, n_requests bigint, "
@@ -18,12 +18,13 @@ MERGED = (
     "user_bins array<double>, user_sums array<double>, fourth_bins array<double>"
 )
 _SUM_NAMES = ("n_paired", *(f"sum_{name}" for name in SUMS[1:-1]), "n_flips")
+_KEYS = ("segment_id", "window", "request_type")
 _WHOLE = pa.int64()
 
 
 @dataclass(frozen=True)
 class Merge:
-    """Adds up partial rows that arrive sorted by (segment, window, request type, part).
+    """Adds up partial rows that arrive sorted by (segment, window, request type, piece, part).
 
     The order makes sums of doubles the same whatever the batches.
     """
@@ -51,13 +52,13 @@ class Merge:
                 yield from self._decoded(chosen, typed=typed)
 
     def _decoded(self, batch: pa.RecordBatch, *, typed: bool) -> Iterator[pa.RecordBatch]:
-        starts = _starts(batch)
         width = self.layout.type_width if typed else self.layout.cell_width
-        values = np.frombuffer(b"".join(batch["sums"].to_pylist())).reshape(-1, width)
-        sums = np.add.reduceat(values, starts)
-        keys = batch.select(["segment_id", "window", "request_type"]).take(pa.array(starts))
+        n, each = pieces_of(width)
+        values = np.frombuffer(b"".join(batch["sums"].to_pylist())).reshape(-1, each)
+        sums = np.add.reduceat(values, _starts(batch, (*_KEYS, "piece"))).reshape(-1, n * each)
+        keys = batch.select(list(_KEYS)).take(pa.array(_starts(batch, _KEYS)))
         for output in self.layout.outputs:
-            yield _as_columns(self.layout, output.name, keys, sums, typed=typed)
+            yield _as_columns(self.layout, output.name, keys, sums[:, :width], typed=typed)
 
 
 def _joined(first: pa.RecordBatch, second: pa.RecordBatch) -> pa.RecordBatch:
@@ -65,11 +66,11 @@ def _joined(first: pa.RecordBatch, second: pa.RecordBatch) -> pa.RecordBatch:
     return joined
 
 
-def _starts(batch: pa.RecordBatch) -> np.ndarray:
-    """Return where a new (segment, window, request type) begins."""
+def _starts(batch: pa.RecordBatch, names: Sequence[str]) -> np.ndarray:
+    """Return where these columns change."""
     new = np.zeros(batch.num_rows, bool)
     new[0] = True
-    for name in ("segment_id", "window", "request_type"):
+    for name in names:
         column = batch[name]
         if pa.types.is_string(column.type):
             column = column.fill_null("\0").dictionary_encode().indices
@@ -80,7 +81,7 @@ def _starts(batch: pa.RecordBatch) -> np.ndarray:
 
 def _split_last(batch: pa.RecordBatch) -> tuple[pa.RecordBatch | None, pa.RecordBatch]:
     """Return the rows of finished keys, and those of the last, which may go on."""
-    last = int(_starts(batch)[-1])
+    last = int(_starts(batch, _KEYS)[-1])
     return (batch.slice(0, last) if last else None), batch.slice(last)
 
 

@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 
 from rehearsal.drift.by_user import unpacked
 from rehearsal.drift.in_order import in_order
-from rehearsal.drift.layout import Layout
+from rehearsal.drift.layout import Layout, pieces_of
 from rehearsal.drift.partial import partial_sums
 from rehearsal.tables.schemas import COLD
 
-PARTIAL = "segment_id string, window int, request_type string, part int, sums binary"
+PARTIAL = "segment_id string, window int, request_type string, piece int, part int, sums binary"
 _BYTES_OUT = 64_000_000
 
 
@@ -30,7 +30,7 @@ class Tally:
     edges: tuple[float, ...]
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Return one row per segment x window, and one per segment x window x request type."""
+        """Return the rows of segment x window, then of their request types, each in pieces."""
         for part, packets in _parts(batches):
             table = _placed(packets)
             if table is not None:
@@ -107,20 +107,23 @@ def _batches(
     part: int,
     sums: np.ndarray,
 ) -> Iterator[pa.RecordBatch]:
+    n, each = pieces_of(sums.shape[1])
     rows = max(_BYTES_OUT // (8 * sums.shape[1]), 1)
     for start in range(0, len(sums), rows):
-        block = np.ascontiguousarray(sums[start : start + rows])
-        n, width = block.shape
-        offsets = np.arange(n + 1, dtype=np.int32) * (8 * width)
+        block = sums[start : start + rows]
+        at = np.repeat(np.arange(start, start + len(block)), n)
+        whole = np.pad(block, ((0, 0), (0, n * each - block.shape[1])))
+        offsets = np.arange(len(at) + 1, dtype=np.int32) * (8 * each)
         packed = pa.Array.from_buffers(
-            pa.binary(), n, [None, pa.py_buffer(offsets), pa.py_buffer(block.tobytes())]
+            pa.binary(), len(at), [None, pa.py_buffer(offsets), pa.py_buffer(whole.tobytes())]
         )
         columns = [
-            segments.slice(start, n),
-            pa.array(windows[start : start + n], pa.int32()),
-            types.slice(start, n) if types is not None else pa.nulls(n, pa.string()),
-            pa.array(np.full(n, part, np.int32)),
+            segments.take(pa.array(at)),
+            pa.array(windows[at], pa.int32()),
+            types.take(pa.array(at)) if types is not None else pa.nulls(len(at), pa.string()),
+            pa.array(np.tile(np.arange(n, dtype=np.int32), len(block))),
+            pa.array(np.full(len(at), part, np.int32)),
             packed,
         ]
-        names = ["segment_id", "window", "request_type", "part", "sums"]
+        names = ["segment_id", "window", "request_type", "piece", "part", "sums"]
         yield pa.RecordBatch.from_arrays(columns, names)

@@ -16,17 +16,22 @@ def to_spark(spark: SparkSession, frame: pd.DataFrame, contract: TableContract) 
     """Return the frame's columns with the contract's types; NaN and NaT become null."""
     fields = [field for field in contract.schema if field.name in frame.columns]
     schema = StructType(fields)
-    columns = [_plain(frame[field.name], field.dataType) for field in fields]
     if any(_is_nested(field.dataType) for field in fields):
-        rows = list(zip(*columns, strict=True))
-        return spark.createDataFrame(rows, schema)
-    # Arrow: hundreds of thousands of scores row by row would take as long as to compute them.
-    arrays = [
-        pa.array(column, to_arrow_type(field.dataType))
-        for column, field in zip(columns, fields, strict=True)
-    ]
-    table = pa.Table.from_arrays(arrays, names=[field.name for field in fields])
-    return spark.createDataFrame(table, schema)
+        columns = [_plain(frame[field.name], field.dataType) for field in fields]
+        return spark.createDataFrame(list(zip(*columns, strict=True)), schema)
+    # Arrow, column by column: row by row millions of scores take longer than to compute them.
+    arrays = [arrow_array(frame[field.name], field.dataType) for field in fields]
+    return spark.createDataFrame(pa.Table.from_arrays(arrays, names=schema.names), schema)
+
+
+def arrow_array(column: pd.Series, kind: DataType) -> pa.Array:
+    """Return a column with the Arrow type of a Spark type that is not nested; NaN is null."""
+    values: Any = column
+    if isinstance(kind, TimestampType):
+        values = _instants(column)
+    elif isinstance(kind, IntegerType | LongType):
+        values = column.astype("Int64")  # whole numbers beside NaN, which made them floats
+    return pa.Array.from_pandas(values, type=to_arrow_type(kind))
 
 
 def _is_nested(kind: DataType) -> bool:
@@ -35,14 +40,17 @@ def _is_nested(kind: DataType) -> bool:
 
 def _plain(column: pd.Series, kind: Any) -> list[Any]:
     if isinstance(kind, TimestampType):
-        # toPandas gives UTC without a zone; createDataFrame would read that as local time.
-        instants = pd.to_datetime(column)
-        zoned = instants.dt.tz_localize("UTC") if instants.dt.tz is None else instants
-        return [None if pd.isna(value) else value.to_pydatetime() for value in zoned]
+        return [None if pd.isna(at) else at.to_pydatetime() for at in _instants(column)]
     values = [_native(value) for value in column.tolist()]
     if isinstance(kind, IntegerType | LongType):
         return [None if value is None else int(value) for value in values]
     return values
+
+
+def _instants(column: pd.Series) -> pd.Series:
+    """Return instants with a zone: toPandas gives UTC without one, which is read as local time."""
+    instants = pd.to_datetime(column)
+    return instants.dt.tz_localize("UTC") if instants.dt.tz is None else instants
 
 
 def _native(value: Any) -> Any:

@@ -9,15 +9,35 @@ from rehearsal.errors import ContractError
 from rehearsal.seeds import derive_seed, hash_order, short_hash
 from rehearsal.settings import Drift
 
+MOST_BINS = 100
+"""Bins of an output, of which every cell counts each pair: 240 kB in each segment and window."""
 _SAMPLE = 100_000
 
 
 @dataclass(frozen=True)
 class Bins:
-    """Inner edges of the value (empty: there is none) and class labels (empty: there are none)."""
+    """Inner edges of the value (empty: there is none) and class labels (empty: there are none).
+
+    Raises:
+        ContractError: more than MOST_BINS of either.
+    """
 
     edges: tuple[float, ...]
     classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what would not fit: counts are of pairs of bins, 3 K^2 numbers a cell."""
+        if len(self.classes) > MOST_BINS:
+            raise ContractError(
+                f"the models have {len(self.classes)} classes, and drift is counted over "
+                f"{MOST_BINS} at most; let both models return the probabilities of the most "
+                "frequent ones and the sum of the rest as a class 'other', or only a value"
+            )
+        if len(self.edges) >= MOST_BINS:
+            raise ContractError(
+                f"the value has {len(self.edges) + 1} bins, and drift is counted over {MOST_BINS} "
+                "at most; name fewer edges in drift.value_edges"
+            )
 
     @property
     def version(self) -> str:

@@ -16,7 +16,7 @@ EDGES = tuple(np.linspace(0, 1, K + 1)[1:-1])
 
 
 def requests(rng: np.random.Generator, part: int) -> pa.RecordBatch:
-    """Requests of users who are in this part alone: 20 days, one of two segments, two types."""
+    """Requests of users who are in this part alone, each of one of two segments."""
     x = rng.random(N)
     y = np.clip(x + rng.normal(0, 0.1, N), 0, 1)
     user = rng.integers(0, 500, N)
@@ -67,6 +67,19 @@ def test_rows_come_together_the_same_however_they_arrive(partial: pa.Table, rows
     whole, cut = (partial.combine_chunks().to_batches(size) for size in (len(partial), rows))
     assert len(whole) == 1
     assert merged(cut).equals(merged(whole))
+
+
+@pytest.mark.parametrize("cells", [1, 4])
+def test_sums_are_the_same_however_many_cells_are_summed_at_once(
+    placed: list[pa.Table], cells: int
+) -> None:
+    keys = [(name, "ascending") for name in ("segment_id", "window", "request_type", "piece")]
+    whole, cut = (
+        pa.Table.from_batches(Tally(LAYOUT, EDGES, numbers).sums(placed[0], 0)).sort_by(keys)
+        for numbers in (10**9, cells * LAYOUT.cell_width)
+    )
+    assert len(whole) > 2 * DAYS
+    assert cut.equals(whole)
 
 
 def test_counts_of_many_bins_are_those_of_the_requests(

@@ -1,6 +1,6 @@
 """Requests in an order that depends on their content alone, and where each belongs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,6 +32,22 @@ class Sorted:
         """First user of each cell, and the first of the next."""
         ends = [*self.starts[1:].tolist(), len(self.user_cell)]
         return list(zip(self.starts.tolist(), ends, strict=True))
+
+    def blocks(self, n_cells: int) -> Iterator["Sorted"]:
+        """Yield the requests of so many cells after another, numbered from 0 in each block."""
+        bounds = np.append(np.arange(0, len(self.keys), n_cells), len(self.keys))
+        rows, users, kinds = (
+            np.searchsorted(cells, bounds).tolist()
+            for cells in (self.cell, self.user_cell, self.kind_cell)
+        )
+        for i, first in enumerate(bounds[:-1].tolist()):
+            of, who, what = (slice(at[i], at[i + 1]) for at in (rows, users, kinds))
+            yield Sorted(
+                self.order[of], self.cell[of] - first, self.kind[of] - what.start,
+                self.user[of] - who.start, self.user_cell[who] - first,
+                self.kind_cell[what] - first, self.kind_type[what],
+                self.keys[first : bounds[i + 1]],
+            )  # fmt: skip
 
 
 def in_order(

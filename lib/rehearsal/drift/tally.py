@@ -14,7 +14,7 @@ from rehearsal.drift.partial import partial_sums
 from rehearsal.tables.schemas import COLD
 
 PARTIAL = "segment_id string, window int, request_type string, piece int, part int, sums binary"
-_BYTES_OUT = 64_000_000
+_NUMBERS_AT_ONCE, _BYTES_OUT = 4_000_000, 64_000_000
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Tally:
 
     layout: Layout
     edges: tuple[float, ...]
+    numbers: int = _NUMBERS_AT_ONCE
+    """How many doubles of cells are summed at once; a part of many windows has gigabytes."""
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Return the rows of segment x window, then of their request types, each in pieces."""
@@ -40,15 +42,17 @@ class Tally:
         """Return the same of one part's requests with their segment_id."""
         segment, segments = _codes(requests["segment_id"])
         kind, kinds = _codes(requests["request_type"])
-        names = (name for name in requests.column_names if name[-1].isdigit())
-        numbers = {name: _array(requests[name]) for name in names}
+        numbered = (name for name in requests.column_names if name[-1].isdigit())
+        numbers = {name: _array(requests[name]) for name in numbered}
         window, user = (_array(requests[name]).astype(np.int64) for name in ("window", "user"))
-        rows = in_order((segment, window, user), kind, len(kinds), numbers)
-        cells, types = partial_sums(self.layout, self.edges, rows, numbers)
-        labels, windows = segments.take(pa.array(rows.keys[:, 0])), rows.keys[:, 1]
-        yield from _batches(labels, windows, None, part, cells)
-        labels, kinds = labels.take(pa.array(rows.kind_cell)), kinds.take(pa.array(rows.kind_type))
-        yield from _batches(labels, windows[rows.kind_cell], kinds, part, types)
+        ordered = in_order((segment, window, user), kind, len(kinds), numbers)
+        for rows in ordered.blocks(max(self.numbers // self.layout.cell_width, 1)):
+            cells, types = partial_sums(self.layout, self.edges, rows, numbers)
+            names, windows = segments.take(pa.array(rows.keys[:, 0])), rows.keys[:, 1]
+            yield from _batches(names, windows, None, part, cells)
+            of = rows.kind_cell
+            labels = kinds.take(pa.array(rows.kind_type))
+            yield from _batches(names.take(pa.array(of)), windows[of], labels, part, types)
 
 
 def _parts(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, list[pa.Table]]]:

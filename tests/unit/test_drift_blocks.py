@@ -12,6 +12,7 @@ from counted import counted, whole
 from rehearsal.drift.bins import Bins
 from rehearsal.drift.blocks import held
 from rehearsal.drift.cells import calendar
+from rehearsal.drift.layout import Layout, Output
 from rehearsal.drift.score import Scored, score_counts
 from rehearsal.settings import Drift
 
@@ -62,19 +63,20 @@ def scored(counts: pd.DataFrame, name: str, numbers: int) -> Scored:
     return score_counts(source, BINS, settings(name), [*NAMES, "silent"])
 
 
-def numbers_of(segments: int) -> int:
-    """What so many segments take: their requests, and per output 49 sums and 3 K^2 + 2 K more."""
-    widths = [49 + 3 * k * k + 2 * k for k in (5, 3, 0)]
-    return (1 + sum(widths)) * N_DAYS * segments
+def numbers_of(counts: pd.DataFrame, segments: int) -> int:
+    """What the cells of so many segments take."""
+    outputs = tuple(Output(name, BINS.size(name)) for name in counts["output"].unique())
+    return Layout(outputs).cell_width * N_DAYS * segments
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))
 def test_tables_are_the_same_to_the_last_bit_whatever_the_blocks(
     counts: pd.DataFrame, name: str
 ) -> None:
-    one, three, every = (scored(counts, name, numbers_of(n)) for n in (1, 3, 100))
+    one, three, every = (scored(counts, name, numbers_of(counts, n)) for n in (1, 3, 100))
     assert (every.scores["status"] == "red").any()
-    assert len(every.scores) == 26 * (N_SEGMENTS + 2) * N_DAYS
+    sizes = every.scores.groupby(["output", "metric"]).size()
+    assert (sizes == (N_SEGMENTS + 2) * N_DAYS).all()
     for other in (one, three):
         pd.testing.assert_frame_equal(other.scores, every.scores, check_exact=True)
         pd.testing.assert_frame_equal(other.onsets, every.onsets, check_exact=True)
@@ -90,8 +92,8 @@ def test_a_block_is_as_many_segments_as_fit_and_one_at_least(counts: pd.DataFram
     source = replace(held(counts), read=read)
     windows = calendar(counts)
     for numbers, sizes in (
-        (numbers_of(3), [3, 3, 1]),
-        (numbers_of(3) - 1, [2, 2, 2, 1]),
+        (numbers_of(counts, 3), [3, 3, 1]),
+        (numbers_of(counts, 3) - 1, [2, 2, 2, 1]),
         (1, [1] * 7),
     ):
         asked.clear()

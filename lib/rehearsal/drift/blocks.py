@@ -24,7 +24,7 @@ class Counted:
     """Rows of `drift_counts` of all request types together: the plain columns, and how to read all.
 
     What is read at once takes `numbers` doubles at most, but always the windows of one segment;
-    stacked and measured that is five times as much memory.
+    stacked and measured that is several times as much memory.
     """
 
     sizes: pd.DataFrame

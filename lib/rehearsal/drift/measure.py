@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rehearsal.drift.cells import Cells, Grid, Stack
-from rehearsal.drift.levels import enough, is_kpi
+from rehearsal.drift.alpha import enough, is_kpi
 from rehearsal.drift.measure_bins import histogram_measures
 from rehearsal.drift.measure_sums import change_measures, size_measures
 from rehearsal.drift.measured import EXPECTED_ACCURACY, Measured, renamed

@@ -14,7 +14,7 @@ from rehearsal.drift.bins import Bins, check_classes, pin_bins
 from rehearsal.drift.blocks import Counted, held, stored, with_types
 from rehearsal.drift.cells import Cells, calendar
 from rehearsal.drift.counts import drift_counts
-from rehearsal.drift.levels import window_levels
+from rehearsal.drift.alpha import window_levels
 from rehearsal.drift.measure import measure
 from rehearsal.drift.onset import COLUMNS, onsets, with_direction
 from rehearsal.drift.significance import q_values

@@ -22,6 +22,7 @@ SUM_METRICS = frozenset(
 )  # fmt: skip
 _COLUMNS = {
     "raw": "score", "corrected": "score_bias_corrected", "low": "ci_low", "high": "ci_high",
+    "production": "production_level", "experimental": "experimental_level",
     "error": "error", "detectable": "detectable", "noise": "noise",
     "statistic": "test_statistic", "df": "df", "p_value": "p_value",
 }  # fmt: skip
@@ -33,9 +34,10 @@ def measure(
     """Return one row per cell, output and metric.
 
     Columns: segment_id, window (its number from 0), window_start, window_end, output, metric,
-    test, score, score_bias_corrected, ci_low, ci_high, error, test_statistic, df, p_value,
-    detectable, noise, level (of its test), n_requests, n_users, reason. Cells with fewer than
-    min_requests or min_users have NaN scores and say so.
+    test, score, score_bias_corrected, ci_low, ci_high, production_level and experimental_level (of
+    changes of means), error, test_statistic, df, p_value, detectable, noise, level (of its test),
+    n_requests, n_users, reason. Cells with fewer than min_requests or min_users have NaN scores and
+    say so.
 
     Args:
         cells: the counts.

@@ -74,7 +74,7 @@ def change_measures(
 ) -> Iterator[Measured]:
     """Return the change of an output's mean, experimental - production, and relative to it.
 
-    Both are tested by the user-clustered paired test in one dimension.
+    Both are tested by the user-clustered paired test in one dimension, and hold both means.
 
     Args:
         stack: counts of the output.
@@ -86,6 +86,7 @@ def change_measures(
     change = stack.sum("difference")
     tested = _tested(stack)
     needed = noncentrality(level, tested["df"], tested.pop("units"))
+    tested |= {"production": base / n, "experimental": (base + change) / n}
     plain = ratio(change, n, (_CHANGE, _N), stack.products, users)
     yield _as_change(stack.output, "mean_change", plain, tested, needed, thresholds)
     if relative:

@@ -22,6 +22,8 @@ class Measured:
     `test` is what it is judged by; metrics of an output with the same test share a p-value, but
     sizes, whose null is their own threshold and whose p-value `verdict` gives from `error`.
     `noise` is the quantile of the corrected score when outputs are swapped at random by user.
+    `production` and `experimental` are the levels of the two models that a change of means is
+    between; NaN for metrics that are no change of a level.
     """
 
     output: str
@@ -37,6 +39,8 @@ class Measured:
     statistic: np.ndarray
     df: np.ndarray
     p_value: np.ndarray
+    production: np.ndarray
+    experimental: np.ndarray
 
 
 def measured(
@@ -44,7 +48,9 @@ def measured(
 ) -> Measured:
     """Return a metric from its size and whatever else is known; the rest is NaN."""
     unknown = np.full(len(size.raw), np.nan)
-    names = ("error", "detectable", "noise", "statistic", "df", "p_value")
+    names = (
+        "error", "detectable", "noise", "statistic", "df", "p_value", "production", "experimental",
+    )  # fmt: skip
     rest = {name: parts.get(name, unknown) for name in names}
     return Measured(output, metric, test, size.raw, size.corrected, size.low, size.high, **rest)
 

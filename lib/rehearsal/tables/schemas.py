@@ -401,6 +401,13 @@ _JUDGED = [
     column("score_bias_corrected", D, "score less its expectation under no drift"),
     column("ci_low", D, "95% interval of the corrected score, users as units"),
     column("ci_high", D, "95% interval of the corrected score, users as units"),
+    column(
+        "production_level",
+        D,
+        "production's mean per request, of which the score is the change; NULL for metrics other "
+        "than mean_change and kpi_relative_change",
+    ),
+    column("experimental_level", D, "the same of the experimental model"),
     column("test_statistic", D, "Wald statistic of the paired differences, clustered by user"),
     column("df", N, "its degrees of freedom, rare bins pooled; NULL for sizes"),
     column("p_value", D, "of equal distributions or means; for a size, of one above its threshold"),

@@ -464,9 +464,17 @@ class AbsoluteErrorKpi(Strict):
     kind: Literal["absolute_error"]
 
 
-Kpi = Annotated[
-    MeanKpi | ClassRateKpi | AccuracyKpi | AbsoluteErrorKpi, Field(discriminator="kind")
-]
+class RatioKpi(Strict):
+    """Sum of one KPI per sum of another, over the requests that have both under both models."""
+
+    kind: Literal["ratio"]
+    numerator: Name
+    denominator: Name
+
+
+RequestKpi = MeanKpi | ClassRateKpi | AccuracyKpi | AbsoluteErrorKpi
+"""What a request has of its own."""
+Kpi = Annotated[RequestKpi | RatioKpi, Field(discriminator="kind")]
 
 
 class Generator(Strict):
@@ -612,6 +620,20 @@ class Settings(Strict):
                 f"segments.value: {value!r} is none of requests.columns.continuous "
                 f"({', '.join(known) or 'empty'})"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _ratios_of_kpis(self) -> "Settings":
+        own = [name for name, kpi in self.kpis.items() if not isinstance(kpi, RatioKpi)]
+        for name, kpi in self.kpis.items():
+            if not isinstance(kpi, RatioKpi):
+                continue
+            for key, part in (("numerator", kpi.numerator), ("denominator", kpi.denominator)):
+                if part not in own:
+                    raise ValueError(
+                        f"kpis.{name}.{key}: {part!r} is no KPI of a request; "
+                        f"allowed: {', '.join(own) or 'none, there is no other in kpis'}"
+                    )
         return self
 
     @model_validator(mode="after")

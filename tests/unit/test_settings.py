@@ -12,6 +12,13 @@ from rehearsal.tables.guard import refuse_production
 COLUMNS = {"request_id": "id", "user_id": "user", "request_type": "kind", "requested_at": "at"}
 
 
+MEAN = {"kind": "mean_value"}
+
+
+def ratio(numerator: str, denominator: str) -> dict[str, str]:
+    return {"kind": "ratio", "numerator": numerator, "denominator": denominator}
+
+
 def config(**sections: Any) -> dict[str, Any]:
     base = {
         "seed": 1,
@@ -62,6 +69,15 @@ def test_ten_lines_are_enough() -> None:
         ),
         ({"kpis": {"hits": {"kind": "accuracy"}}}, "kpi hits needs requests.columns.outcome"),
         ({"kpis": {"hits": {"kind": "sum"}}}, "kpis.hits: Input tag 'sum'"),
+        ({"kpis": {"x": {"kind": "ratio", "numerator": "y"}}}, "kpis.x.ratio.denominator: Field"),
+        (
+            {"kpis": {"y": MEAN, "z": MEAN, "x": ratio("y", "clicks")}},
+            "kpis.x.denominator: 'clicks' is no KPI of a request; allowed: y, z",
+        ),
+        (
+            {"kpis": {"y": MEAN, "r": ratio("y", "y"), "x": ratio("r", "y")}},
+            "kpis.x.numerator: 'r' is no KPI of a request; allowed: y",
+        ),
         (
             {"requests": {"table": "t", "columns": COLUMNS | {"continuous": ["kind"]}}},
             "column kind is mapped more than once",

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from rehearsal.drift.bins import Bins
 from rehearsal.drift.breach import Breach
 from rehearsal.drift.dimensions import DAY, HOUR, Field, time_columns
+from rehearsal.drift.kpis import counted_kpis, ratios_of
 from rehearsal.drift.narrow import answers, outputs_of, window_index
 from rehearsal.drift.random_groups import group_of
 from rehearsal.drift.spread import Spread
@@ -85,8 +86,9 @@ def _numbers(job: Job, placed: DataFrame, bins: Bins) -> DataFrame:
     """Return the keys and the outputs' numbers of every request."""
     settings = job.settings
     graded = settings.requests.columns.outcome is not None
-    names = outputs_of(bins, list(settings.kpis), graded=graded)
-    spread = Spread(names, bins.classes)
+    kpis = counted_kpis(settings.kpis)
+    names, ratios = outputs_of(bins, kpis, graded=graded), ratios_of(kpis)
+    spread = Spread(names, bins.classes, frozenset(ratios))
     rows = placed.withColumns(
         {
             "bucket": group_of(settings.seed, "user_id"),
@@ -95,7 +97,7 @@ def _numbers(job: Job, placed: DataFrame, bins: Bins) -> DataFrame:
         }
     )
     keys = [quoted(name) for name in (*_PLACED, "user_id", "request_type", "window")]
-    chosen = rows.select(*keys, *answers(names, bins))
+    chosen = rows.select(*keys, *answers(names, bins, ratios))
     kept = ", ".join(f"{quoted(name)} {kind}" for name, kind in _PLACED.items())
     return chosen.mapInArrow(_Numbers(spread), f"{kept}, {spread.schema}")
 

@@ -5,13 +5,13 @@ needs that anyway), and summed in numpy over partitions that hold whole users: s
 clustering by user needs, products of each user's own sums, comes out of the same pass.
 """
 
-from collections.abc import Sequence
 from math import ceil
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from rehearsal.drift.bins import Bins
+from rehearsal.drift.kpis import Kpis, ratios_of
 from rehearsal.drift.layout import Layout, Output
 from rehearsal.drift.merge import MERGED, Merge
 from rehearsal.drift.narrow import narrow, outputs_of, window_start
@@ -29,7 +29,7 @@ def drift_counts(
     segments: DataFrame,
     bins: Bins,
     window: Window,
-    kpis: Sequence[str],
+    kpis: Kpis,
     *,
     graded: bool = False,
 ) -> DataFrame:
@@ -43,7 +43,7 @@ def drift_counts(
         segments: (user_id, segment_id), a user once; users without one count as 'cold'.
         bins: pinned edges and classes.
         window: day, week or month; weeks start on Monday, all in UTC.
-        kpis: names in `replays.kpis`.
+        kpis: names in `replays.kpis`, and ratios of two of them.
         graded: `replays.outcome` holds what happened, so that classes can be graded.
     """
     layout = layout_of(bins, kpis, graded=graded)
@@ -72,8 +72,8 @@ def drift_counts(
     )
 
 
-def layout_of(bins: Bins, kpis: Sequence[str], *, graded: bool) -> Layout:
+def layout_of(bins: Bins, kpis: Kpis, *, graded: bool) -> Layout:
     """Return where the sums of these outputs lie in a row."""
     sizes = {name: bins.size(name) for name in bins.outputs}
-    names = outputs_of(bins, kpis, graded=graded)
-    return Layout(tuple(Output(name, sizes.get(name, 0)) for name in names))
+    names, ratios = outputs_of(bins, kpis, graded=graded), ratios_of(kpis)
+    return Layout(tuple(Output(name, sizes.get(name, 0), name in ratios) for name in names))

@@ -11,8 +11,9 @@ from rehearsal.stats.paired import Wald, clustered_wald
 
 def window_parts(stack: Stack, at: np.ndarray, test: str) -> tuple[np.ndarray, np.ndarray]:
     """Return d, (W, K), and its squares summed over users, (W, K, K), in each of these cells."""
-    of = distribution_parts if test == DISTRIBUTION else change_parts
-    parts = [of(stack, int(cell)) for cell in at]
+    if test != DISTRIBUTION:
+        return change_parts(stack, at)
+    parts = [distribution_parts(stack, int(cell)) for cell in at]
     differences, spreads = (np.array(part) for part in zip(*parts, strict=True))
     return differences, spreads
 

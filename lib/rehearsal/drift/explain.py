@@ -10,6 +10,7 @@ from rehearsal.drift.breach_requests import breach_requests
 from rehearsal.drift.cells import Cells
 from rehearsal.drift.dimensions import fields_of, fit_dimensions
 from rehearsal.drift.drivers import COLUMNS, candidates, drivers
+from rehearsal.drift.kpis import counted_kpis
 from rehearsal.drift.lattice import lattice_sums
 from rehearsal.drift.narrow import outputs_of
 from rehearsal.drift.reasons import reasons
@@ -33,7 +34,7 @@ def explain_run(job: Job, scores: pd.DataFrame, cells: Cells, bins: Bins) -> Non
     """
     settings = job.settings
     graded = settings.requests.columns.outcome is not None
-    names = outputs_of(bins, list(settings.kpis), graded=graded)
+    names = outputs_of(bins, counted_kpis(settings.kpis), graded=graded)
     onsets = job.store.read(DRIFT_ONSETS, run_id=job.run_id).toPandas()  # a row per breach
     found = breaches_of(scores, onsets, cells, bins, names, settings.drift.window)
     if found:

@@ -4,7 +4,6 @@ Works on stacks of counts, bounded by segments x windows x bins^2, on the driver
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -52,7 +51,7 @@ def measure(
     level = settings.alpha * share / (tested * _tests(cells, settings))
     for stack in cells.stacks.values():
         chosen = np.flatnonzero(enough[stack.output])
-        columns = _measures(_subset(stack, chosen), edges, settings, level[chosen])
+        columns = _measures(stack.take(chosen), edges, settings, level[chosen])
         frames += [
             _frame(cells.grid, stack, one, chosen, settings).assign(level=level) for one in columns
         ]
@@ -84,13 +83,6 @@ def _tested_cells(grid: Grid, enough: np.ndarray) -> np.ndarray:
     """Return how many cells of each cell's window have enough data; at least 1."""
     in_window = np.bincount(grid.window, enough, len(grid.windows))
     return np.asarray(np.maximum(in_window, 1)[grid.window])
-
-
-def _subset(stack: Stack, chosen: np.ndarray) -> Stack:
-    names = ("sums", "products", "joint", "user_bins", "fourth_bins")
-    arrays = {name: getattr(stack, name)[chosen] for name in names}
-    sizes = {name: values[chosen] for name, values in stack.sizes.items()}
-    return replace(stack, sizes=sizes, **arrays)
 
 
 def _measures(
@@ -129,5 +121,5 @@ def _frame(
         for a, b in zip(n, users, strict=True)
     )
     reason = np.array(list(few), dtype=object)
-    reason[chosen] = ""
+    reason[chosen] = found.reason
     return pd.DataFrame(columns | {"reason": reason})

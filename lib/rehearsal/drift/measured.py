@@ -23,7 +23,8 @@ class Measured:
     sizes, whose null is their own threshold and whose p-value `verdict` gives from `error`.
     `noise` is the quantile of the corrected score when outputs are swapped at random by user.
     `production` and `experimental` are the levels of the two models that a change of means is
-    between; NaN for metrics that are no change of a level.
+    between; NaN for metrics that are no change of a level. `reason` is why there is no score where
+    that is not plain, else empty.
     """
 
     output: str
@@ -41,6 +42,7 @@ class Measured:
     p_value: np.ndarray
     production: np.ndarray
     experimental: np.ndarray
+    reason: np.ndarray
 
 
 def measured(
@@ -52,6 +54,7 @@ def measured(
         "error", "detectable", "noise", "statistic", "df", "p_value", "production", "experimental",
     )  # fmt: skip
     rest = {name: parts.get(name, unknown) for name in names}
+    rest["reason"] = parts.get("reason", np.full(len(size.raw), ""))
     return Measured(output, metric, test, size.raw, size.corrected, size.low, size.high, **rest)
 
 

@@ -1,11 +1,12 @@
 """Requests as the few numbers that are counted, before anything is shuffled."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from rehearsal.drift.bins import Bins
+from rehearsal.drift.kpis import Kpis, Ratio, names_of, ratios_of
 from rehearsal.drift.spread import GRADED, SIDES, Spread
 from rehearsal.names import quoted
 from rehearsal.settings import Window
@@ -14,34 +15,40 @@ _DAY_MICROS = 86_400_000_000
 
 
 def narrow(
-    replays: DataFrame, bins: Bins, window: Window, kpis: Sequence[str], *, graded: bool
+    replays: DataFrame, bins: Bins, window: Window, kpis: Kpis, *, graded: bool
 ) -> DataFrame:
     """Return (user_id, request_type, window, numbers...) of every replayed request.
 
     The numbers are, for each output i of `outputs_of`, x{i} and y{i} (what production and
     experimental say; -Infinity where it is missing) and, for classes, b{i} (position of the most
     probable class of production x number of classes + that of experimental) and d{i} (KL in nats
-    between the request's two probability vectors).
+    between the request's two probability vectors). Of a ratio x{i} and y{i} are the numerators,
+    u{i} and v{i} the denominators.
 
     Requests without a user, a type or a time are left out: nothing places them.
     """
-    names = outputs_of(bins, kpis, graded=graded)
+    names, ratios = outputs_of(bins, kpis, graded=graded), ratios_of(kpis)
     window_number = window_index(F.col("requested_at"), window).alias("window")
     placed = replays.dropna(subset=["user_id", "request_type", "requested_at"])
-    rows = placed.select("user_id", "request_type", window_number, *answers(names, bins))
-    spread = Spread(names, bins.classes)
+    rows = placed.select("user_id", "request_type", window_number, *answers(names, bins, ratios))
+    spread = Spread(names, bins.classes, frozenset(ratios))
     return rows.mapInArrow(spread, spread.schema)
 
 
-def answers(names: Sequence[str], bins: Bins) -> list[Column]:
+def answers(names: Sequence[str], bins: Bins, ratios: Mapping[str, Ratio]) -> list[Column]:
     """Return what `Spread` reads of a replayed request, under the names it knows.
 
     Args:
         names: the outputs, from `outputs_of`.
         bins: what they are binned by.
+        ratios: those of them that are ratios, by name.
     """
-    pairs = [name for name in names if name not in ("class", *GRADED)]
-    columns = [_side(name, side).alias(f"{side} {name}") for name in pairs for side in SIDES]
+    pairs = {name: name for name in names if name not in ("class", *GRADED)}
+    for name, ratio in ratios.items():
+        pairs |= {name: ratio.numerator, f"per {name}": ratio.denominator}
+    columns = [
+        _side(of, side).alias(f"{side} {name}") for name, of in pairs.items() for side in SIDES
+    ]
     if bins.classes:
         columns += [F.col(f"{side}.probabilities").alias(f"{side} class") for side in SIDES]
     if GRADED[0] in names:
@@ -49,9 +56,9 @@ def answers(names: Sequence[str], bins: Bins) -> list[Column]:
     return columns
 
 
-def outputs_of(bins: Bins, kpis: Sequence[str], *, graded: bool) -> tuple[str, ...]:
+def outputs_of(bins: Bins, kpis: Kpis, *, graded: bool) -> tuple[str, ...]:
     """Return what is counted: the binned outputs, what outcomes add to classes, and KPIs."""
-    return (*bins.outputs, *(GRADED if graded and bins.classes else ()), *kpis)
+    return (*bins.outputs, *(GRADED if graded and bins.classes else ()), *names_of(kpis))
 
 
 def window_index(instant: Column, window: Window) -> Column:

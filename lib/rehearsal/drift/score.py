@@ -1,6 +1,6 @@
 """Replays to scores: the whole of step 3 as one function over frames, for jobs and notebooks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +12,7 @@ from rehearsal.drift.attribute import contributions
 from rehearsal.drift.bins import Bins, check_classes, pin_bins
 from rehearsal.drift.cells import Cells, build_cells
 from rehearsal.drift.counts import drift_counts
+from rehearsal.drift.kpis import Kpis
 from rehearsal.drift.measure import measure
 from rehearsal.drift.onset import onsets
 from rehearsal.drift.threshold import noise_run_names, with_thresholds
@@ -90,7 +91,7 @@ def score_drift(
     segments: DataFrame,
     settings: Drift | None = None,
     *,
-    kpis: Sequence[str] = (),
+    kpis: Kpis = (),
     bins: Bins | None = None,
     seed: int = 0,
     noise_runs: Mapping[str, pd.DataFrame] | None = None,
@@ -104,7 +105,7 @@ def score_drift(
         replays: columns of `replays` (without run and origin); `outcome` may be missing.
         segments: (user_id, segment_id), each user once.
         settings: as the configuration's section `drift`; default: its defaults.
-        kpis: names in `replays.kpis`.
+        kpis: names in `replays.kpis`, and `Ratio`s of two of them (`rehearsal.drift.kpis`).
         bins: pinned bins; default: production's quantiles, and the classes as they are.
         seed: of the sample that quantiles are taken from.
         noise_runs: rows of `drift_scores` of the runs that thresholds name, by run.

@@ -25,6 +25,8 @@ class Spread:
 
     names: tuple[str, ...]
     classes: tuple[str, ...]
+    ratios: frozenset[str] = frozenset()
+    """The names that are ratios."""
 
     @property
     def schema(self) -> str:
@@ -33,6 +35,7 @@ class Spread:
         for i, name in enumerate(self.names):
             fields += [f"x{i} double", f"y{i} double"]
             fields += [f"b{i} int", f"d{i} double"] if name == "class" else []
+            fields += [f"u{i} double", f"v{i} double"] if name in self.ratios else []
         return ", ".join(fields)
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -44,11 +47,18 @@ class Spread:
                 numbers = (
                     answers[name]
                     if answers is not None and name in answers
-                    else {key: _filled(batch[f"{side} {name}"])
-                          for key, side in zip("xy", SIDES, strict=True)}
-                )  # fmt: skip
+                    else self._pairs(batch, name)
+                )
                 columns |= {f"{key}{i}": values for key, values in numbers.items()}
             yield pa.RecordBatch.from_pydict(columns)
+
+    def _pairs(self, batch: pa.RecordBatch, name: str) -> dict[str, pa.Array]:
+        wanted = {"xy": name} | ({"uv": f"per {name}"} if name in self.ratios else {})
+        return {
+            key: _filled(batch[f"{side} {column}"])
+            for keys, column in wanted.items()
+            for key, side in zip(keys, SIDES, strict=True)
+        }
 
     def _answers(self, batch: pa.RecordBatch) -> dict[str, dict[str, pa.Array]]:
         size = len(self.classes)

@@ -352,7 +352,7 @@ def series(scores: list[float], **held: float) -> pd.DataFrame:
         {"segment_id": "s1", "output": "class", "metric": "kl_nats",
          "score_bias_corrected": scores, "noise": np.nan}
     )  # fmt: skip
-    return with_thresholds(rows, Thresholds.model_validate({"kl_nats": held}), {})
+    return with_thresholds(rows, drift(thresholds={"kl_nats": held}), {})
 
 
 def test_a_drift_that_lasts_does_not_become_its_own_past() -> None:

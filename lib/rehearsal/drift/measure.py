@@ -11,14 +11,10 @@ import pandas as pd
 from rehearsal.drift.cells import Cells, Grid, Stack
 from rehearsal.drift.measure_bins import histogram_measures
 from rehearsal.drift.measure_sums import change_measures, size_measures
-from rehearsal.drift.measured import EXPECTED_ACCURACY, Measured, renamed
-from rehearsal.settings import METRICS, OUTPUTS, Drift
+from rehearsal.drift.measured import Measured, mean_of, renamed, tested_by
+from rehearsal.settings import Drift, metrics_of
 from rehearsal.stats.multiple import spending
 
-SUM_METRICS = frozenset(
-    ("flip_rate", "mean_kl_nats", "mse", "relative_mse", "mae", "mean_change",
-     "kpi_relative_change")
-)  # fmt: skip
 _COLUMNS = {
     "raw": "score", "corrected": "score_bias_corrected", "low": "ci_low", "high": "ci_high",
     "production": "production_level", "experimental": "experimental_level",
@@ -65,18 +61,14 @@ def _enough(stack: Stack, settings: Drift) -> np.ndarray:
 
 def _tests(cells: Cells, settings: Drift) -> int:
     """Return how many tests a segment has, so that a lone signal must be as much surer."""
-    judged = {name for name in METRICS if getattr(settings.thresholds, name) is not None}
-    binned = [one for one in cells.stacks.values() if one.n_bins]
-    of_bins = len(binned) * bool(judged - SUM_METRICS)
-    of_means = len(cells.stacks) * ("mean_change" in judged)
-    kpis = [name for name in cells.stacks if _is_kpi(name)]
-    of_means = max(of_means, len(kpis) * ("kpi_relative_change" in judged))
-    sizes = len(judged & SUM_METRICS - {"mean_change", "kpi_relative_change"}) * len(binned)
-    return max(of_bins + of_means + sizes, 1)
-
-
-def _is_kpi(output: str) -> bool:
-    return output not in OUTPUTS
+    outputs = {name for one in cells.stacks for name in (one, mean_of(one))}
+    tests = {
+        (output, tested_by(metric))
+        for output in outputs
+        for metric in metrics_of(output)
+        if getattr(settings.thresholds_of(output), metric) is not None
+    }
+    return max(len(tests), 1)
 
 
 def _tested_cells(grid: Grid, enough: np.ndarray) -> np.ndarray:
@@ -88,12 +80,13 @@ def _tested_cells(grid: Grid, enough: np.ndarray) -> np.ndarray:
 def _measures(
     stack: Stack, edges: tuple[float, ...], settings: Drift, level: np.ndarray
 ) -> Iterator[Measured]:
-    thresholds = settings.thresholds
     if stack.n_bins:
-        yield from histogram_measures(stack, edges, thresholds, level)
+        yield from histogram_measures(stack, edges, settings.thresholds_of(stack.output), level)
     yield from size_measures(stack)
-    for one in change_measures(stack, thresholds, level, relative=_is_kpi(stack.output)):
-        yield renamed(one, EXPECTED_ACCURACY) if stack.output == "class" else one
+    told = mean_of(stack.output)
+    thresholds, relative = settings.thresholds_of(told), "kpi_relative_change" in metrics_of(told)
+    for one in change_measures(stack, thresholds, level, relative=relative):
+        yield renamed(one, told)
 
 
 def _frame(

@@ -14,6 +14,16 @@ EXPECTED_ACCURACY = "expected_accuracy"
 DISTRIBUTION, MEAN, SIZE = "distribution", "mean", "size"
 """What is tested: equal distributions, equal means, or a size above its threshold."""
 
+_OF_MEANS = ("mean_change", "kpi_relative_change")
+_OF_SIZES = ("flip_rate", "mean_kl_nats", "mse", "relative_mse", "mae")
+
+
+def tested_by(metric: str) -> str:
+    """Return what names the test of a metric, which metrics of an output may share."""
+    if metric in _OF_SIZES:
+        return metric
+    return MEAN if metric in _OF_MEANS else DISTRIBUTION
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -61,6 +71,11 @@ def measured(
 def renamed(found: Measured, output: str) -> Measured:
     """Return the same under another output's name."""
     return replace(found, output=output)
+
+
+def mean_of(output: str) -> str:
+    """Return the output under whose name the change of another's mean is told."""
+    return EXPECTED_ACCURACY if output == "class" else output
 
 
 def source_of(output: str) -> str:

@@ -172,7 +172,7 @@ def _versions(job: Job, bins: Bins) -> dict[str, Column]:
 def _noise_runs(job: Job) -> dict[str, pd.DataFrame]:
     """Read the runs of production against itself that thresholds are taken from."""
     found = {}
-    for run_id in noise_run_names(job.settings.drift.thresholds):
+    for run_id in noise_run_names(job.settings.drift):
         rows = job.store.read(DRIFT_SCORES, run_id=run_id).toPandas()
         if rows.empty:
             raise ContractError(

@@ -18,7 +18,7 @@ from rehearsal.drift.onset import onsets
 from rehearsal.drift.threshold import noise_run_names, with_thresholds
 from rehearsal.drift.verdict import with_verdicts
 from rehearsal.errors import ContractError
-from rehearsal.settings import Drift
+from rehearsal.settings import OUTPUTS, Drift
 
 DRIFT_TYPE = "EXPERIMENTAL_VS_PRODUCTION"
 
@@ -54,21 +54,28 @@ def score_counts(
         noise_runs: rows of `drift_scores` of the runs that thresholds name.
 
     Raises:
-        ContractError: there is nothing to score, or a run that a threshold names is not given.
+        ContractError: there is nothing to score, or a run or output that a threshold names is not
+            given.
     """
     if counts.empty:
         raise ContractError(
             "there is no request with an output of both models, a user, a type and a time to score"
         )
-    lacking = sorted(set(noise_run_names(settings.thresholds)) - set(noise_runs or {}))
+    lacking = sorted(set(noise_run_names(settings)) - set(noise_runs or {}))
     if lacking:
         raise ContractError(
             f"thresholds name run {', '.join(lacking)}: give its rows of drift_scores as noise_runs"
         )
     cells = build_cells(counts, bins, segments, since)
+    known = list(dict.fromkeys((*OUTPUTS, *cells.stacks)))
+    unknown = [name for name in settings.output_thresholds if name not in known]
+    if unknown:
+        raise ContractError(
+            f"output_thresholds names {', '.join(unknown)}, but counted are {', '.join(known)}"
+        )
     planned = max(n_windows or 0, len(cells.grid.windows))
     rows = measure(cells, bins.edges, settings, planned)
-    rows = with_thresholds(rows, settings.thresholds, noise_runs or {})
+    rows = with_thresholds(rows, settings, noise_runs or {})
     rows = with_verdicts(rows, settings, planned)
     rows = rows.assign(granularity=settings.window, drift_type=DRIFT_TYPE)
     return Scored(cells, rows, onsets(rows, cells))

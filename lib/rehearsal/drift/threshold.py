@@ -5,35 +5,36 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from rehearsal.settings import NoiseFloor, PastWindows, Threshold, Thresholds
+from rehearsal.settings import Drift, NoiseFloor, PastWindows, Threshold
 
 _LEAST_WINDOWS = 3
 SERIES = ["segment_id", "output", "metric"]
 
 
 def with_thresholds(
-    rows: pd.DataFrame, thresholds: Thresholds, noise_runs: Mapping[str, pd.DataFrame]
+    rows: pd.DataFrame, settings: Drift, noise_runs: Mapping[str, pd.DataFrame]
 ) -> pd.DataFrame:
     """Return the rows with `threshold` (NaN: never a breach) and `threshold_origin`.
 
     Args:
         rows: of `measure`, in order of windows within a series.
-        thresholds: as configured, per metric.
+        settings: thresholds per metric, and those of an output's own.
         noise_runs: rows of `drift_scores` of each run of production against itself that a
             threshold names, by run.
     """
     parts = []
-    for metric, own in rows.groupby("metric", sort=False):
-        held = getattr(thresholds, str(metric))
+    for (output, metric), own in rows.groupby(["output", "metric"], sort=False):
+        held = getattr(settings.thresholds_of(str(output)), str(metric))
         values, origin = _of(own, held, noise_runs)
         # Where models agree there is no noise; every difference would be over a threshold of 0.
         parts.append(own.assign(threshold=values.where(values > 0), threshold_origin=origin))
     return pd.concat(parts).sort_index()
 
 
-def noise_run_names(thresholds: Thresholds) -> list[str]:
+def noise_run_names(settings: Drift) -> list[str]:
     """Return the runs of production against itself that thresholds are taken from."""
-    held = (getattr(thresholds, name) for name in type(thresholds).model_fields)
+    every = (settings.thresholds, *settings.output_thresholds.values())
+    held = [one for thresholds in every for _, one in thresholds]
     return sorted({one.run for one in held if isinstance(one, NoiseFloor) and one.run})
 
 

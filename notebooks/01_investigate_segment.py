@@ -10,6 +10,7 @@ from pathlib import Path
 from pyspark.sql import functions as F
 
 from rehearsal.configure import load_settings
+from rehearsal.drift.kpis import counted_kpis
 from rehearsal.drift.score import score_drift
 from rehearsal.runtime import Job
 from rehearsal.session import get_session
@@ -73,7 +74,7 @@ reasons.where(F.col("segment_id") == segment).select("output", "verdict", "reaso
 segments = job.segments()
 replays = job.store.read(tables.REPLAYS, run_id=RUN_ID, origin="logged")
 asked = settings.drift.model_copy(update={"window": "day", "thresholds": Thresholds()})
-again = score_drift(replays, segments, asked, kpis=list(settings.kpis))
+again = score_drift(replays, segments, asked, kpis=counted_kpis(settings.kpis))
 own = again.scores[again.scores["segment_id"] == segment]
 shown = ["window_start", "output", "metric", "score_bias_corrected", "ci_low", "ci_high", "q_value",
          "detectable", "status"]  # fmt: skip

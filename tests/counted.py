@@ -1,6 +1,6 @@
 """Rows of `drift_counts` from numpy arrays, by the workers' own code and without Spark."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -8,9 +8,10 @@ import pyarrow as pa
 
 from rehearsal.drift.bins import Bins
 from rehearsal.drift.counts import layout_of
+from rehearsal.drift.kpis import Kpis, ratios_of
 from rehearsal.drift.layout import Layout
 from rehearsal.drift.merge import Merge
-from rehearsal.drift.spread import Spread
+from rehearsal.drift.spread import SIDES, Spread
 from rehearsal.drift.tally import Tally
 
 FIRST = pd.Timestamp("2026-03-02")
@@ -20,7 +21,7 @@ def counted(
     requests: pd.DataFrame,
     bins: Bins,
     answers: Mapping[str, np.ndarray],
-    kpis: Sequence[str] = (),
+    kpis: Kpis = (),
 ) -> pd.DataFrame:
     """Return the counts of requests in daily windows numbered from 2 March 2026.
 
@@ -29,20 +30,24 @@ def counted(
         bins: edges and classes.
         answers: "production value", "experimental value" (n,), "production class",
             "experimental class" (n, K), and likewise for each KPI.
-        kpis: names of KPIs.
+        kpis: names of KPIs, and ratios of those that `answers` has.
     """
-    layout = layout_of(bins, kpis, graded=False)
+    layout, ratios = layout_of(bins, kpis, graded=False), ratios_of(kpis)
     names = tuple(output.name for output in layout.outputs)
     columns: dict[str, pa.Array] = {
         "user": pa.array(requests["user"].to_numpy(np.int64)),
         "request_type": pa.array(requests["request_type"], pa.string()),
         "window": pa.array(requests["window"].to_numpy(np.int32)),
     }
-    for name, values in answers.items():
+    sides = {f"{side} {ratio.name}": answers[f"{side} {ratio.numerator}"]
+             for ratio in ratios.values() for side in SIDES}  # fmt: skip
+    sides |= {f"{side} per {ratio.name}": answers[f"{side} {ratio.denominator}"]
+              for ratio in ratios.values() for side in SIDES}  # fmt: skip
+    for name, values in {**answers, **sides}.items():
         vectors = values.ndim == 2
         columns[name] = pa.array(list(values) if vectors else values)
     batch = pa.RecordBatch.from_pydict(columns)
-    (numbers,) = list(Spread(names, bins.classes)([batch]))
+    (numbers,) = list(Spread(names, bins.classes, frozenset(ratios))([batch]))
     table = pa.Table.from_batches([numbers])
     table = table.append_column("segment_id", pa.array(requests["segment_id"], pa.string()))
     return _merged(layout, bins, table)

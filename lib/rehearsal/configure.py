@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
@@ -84,7 +84,8 @@ def _suggestion(loc: Sequence[Any]) -> str:
     section: Any = Settings
     for part in loc[:-1]:
         field = getattr(section, "model_fields", {}).get(part)
-        section = field.annotation if field else None
+        # Below a mapping by names of the user's come its values.
+        section = field.annotation if field else (get_args(section) or (None,))[-1]
     known = [f.alias or name for name, f in getattr(section, "model_fields", {}).items()]
     near = difflib.get_close_matches(str(loc[-1]), known, n=1)
     allowed = f"; allowed: {', '.join(sorted(known))}" if known else ""

@@ -22,6 +22,14 @@ METRICS = (
 )  # fmt: skip
 OUTPUTS = ("value", "class", "missing", "expected_accuracy", "calibration", "log_loss")
 """What both models say of a request, beside KPIs."""
+_BINNED = METRICS[:7]
+OUTPUT_METRICS = {
+    "value": (*_BINNED, "ks_distance", "wasserstein_distance", "flip_rate", "mse", "relative_mse",
+              "mae", "mean_change"),
+    "class": (*_BINNED, "flip_rate", "mean_kl_nats"),
+    **dict.fromkeys(OUTPUTS[2:], ("mean_change",)),
+}  # fmt: skip
+KPI_METRICS = ("mean_change", "kpi_relative_change")
 NOISE_METRICS = (
     "kl_nats", "kl_reverse_nats", "js_nats", "psi", "tv_distance", "l_infinity_distance",
     "ks_distance", "wasserstein_distance", "mean_change", "kpi_relative_change",
@@ -332,6 +340,11 @@ class Segments(Strict):
         return self
 
 
+def metrics_of(output: str) -> tuple[str, ...]:
+    """Return what an output, one of `OUTPUTS` or a KPI, is measured by."""
+    return OUTPUT_METRICS.get(output, KPI_METRICS)
+
+
 class NoiseFloor(Strict):
     """A threshold no drift without cause exceeds: a quantile of the noise of each segment."""
 
@@ -430,6 +443,31 @@ class Drift(Strict):
     )
     persistence: Persistence = Persistence()
     thresholds: Thresholds = Thresholds()
+    output_thresholds: dict[Name, Thresholds] = Field(
+        default={}, description="output or KPI -> metric -> threshold, in place of `thresholds`"
+    )
+
+    def thresholds_of(self, output: str) -> Thresholds:
+        """Return the thresholds of one output: its own where it has any, else those of all."""
+        own = self.output_thresholds.get(output)
+        if own is None:
+            return self.thresholds
+        return self.thresholds.model_copy(
+            update={metric: getattr(own, metric) for metric in own.model_fields_set}
+        )
+
+    @model_validator(mode="after")
+    def _metrics_of_their_outputs(self) -> "Drift":
+        for output, own in self.output_thresholds.items():
+            lacking = sorted(own.model_fields_set - set(metrics_of(output)))
+            if lacking:
+                kpi = f"a KPI, which all but {', '.join(OUTPUTS)} are"
+                raise ValueError(
+                    f"output_thresholds.{output}.{lacking[0]}: no metric of "
+                    f"{'this output' if output in OUTPUTS else kpi}; "
+                    f"allowed: {', '.join(metrics_of(output))}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _edges_rise(self) -> "Drift":
@@ -464,9 +502,17 @@ class AbsoluteErrorKpi(Strict):
     kind: Literal["absolute_error"]
 
 
-Kpi = Annotated[
-    MeanKpi | ClassRateKpi | AccuracyKpi | AbsoluteErrorKpi, Field(discriminator="kind")
-]
+class RatioKpi(Strict):
+    """Sum of one KPI per sum of another, over the requests that have both under both models."""
+
+    kind: Literal["ratio"]
+    numerator: Name
+    denominator: Name
+
+
+RequestKpi = MeanKpi | ClassRateKpi | AccuracyKpi | AbsoluteErrorKpi
+"""What a request has of its own."""
+Kpi = Annotated[RequestKpi | RatioKpi, Field(discriminator="kind")]
 
 
 class Generator(Strict):
@@ -612,6 +658,30 @@ class Settings(Strict):
                 f"segments.value: {value!r} is none of requests.columns.continuous "
                 f"({', '.join(known) or 'empty'})"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _outputs_known(self) -> "Settings":
+        known = (*OUTPUTS, *self.kpis)
+        unknown = [name for name in self.drift.output_thresholds if name not in known]
+        if unknown:
+            raise ValueError(
+                f"drift.output_thresholds.{unknown[0]}: no such output; allowed: {', '.join(known)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _ratios_of_kpis(self) -> "Settings":
+        own = [name for name, kpi in self.kpis.items() if not isinstance(kpi, RatioKpi)]
+        for name, kpi in self.kpis.items():
+            if not isinstance(kpi, RatioKpi):
+                continue
+            for key, part in (("numerator", kpi.numerator), ("denominator", kpi.denominator)):
+                if part not in own:
+                    raise ValueError(
+                        f"kpis.{name}.{key}: {part!r} is no KPI of a request; "
+                        f"allowed: {', '.join(own) or 'none, there is no other in kpis'}"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -41,7 +41,12 @@ def users(spark: SparkSession) -> DataFrame:
 def test_one_row_per_request_holds_both_outputs(
     requests: DataFrame, users: DataFrame, make_settings: MakeSettings
 ) -> None:
-    found = replay_requests(requests, users, make_settings(), "calls")
+    kpis = {
+        "yes_rate": {"kind": "class_rate", "label": "yes"},
+        "level": {"kind": "mean_value"},
+        "level_per_yes": {"kind": "ratio", "numerator": "level", "denominator": "yes_rate"},
+    }
+    found = replay_requests(requests, users, make_settings(kpis=kpis), "calls")
     rows = {row["request_id"]: row for row in found.rows.collect()}
     assert set(rows) == set("abde")
     young, old = rows["a"], rows["b"]
@@ -52,6 +57,7 @@ def test_one_row_per_request_holds_both_outputs(
     assert old["experimental"]["value"] < young["experimental"]["value"]
     assert young["experimental"]["probabilities"][1] == young["experimental"]["value"]
     assert young["kpis"]["yes_rate"]["production"] == 1.0
+    assert set(young["kpis"]) == {"yes_rate", "level"}, "a request has no ratio of its own"
     assert rows["d"]["request_type"] == "never seen"
 
 

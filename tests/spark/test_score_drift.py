@@ -7,6 +7,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from rehearsal.drift.kpis import Ratio
 from rehearsal.drift.monitor_table import drift_metrics
 from rehearsal.drift.score import DriftTables, score_drift
 from rehearsal.settings import Drift
@@ -29,11 +30,16 @@ def replays(spark: SparkSession) -> DataFrame:
         (F.col("production_value") > 0.5).cast("double").alias("production"),
         (F.col("experimental_value") > 0.5).cast("double").alias("experimental"),
     )
+    # Some requests have no amount under one model.
+    amount = F.when(F.col("request_id") % 50 != 0, F.col("experimental_value") * 9)
+    amounts = F.struct(
+        (F.col("production_value") * 9).alias("production"), amount.alias("experimental")
+    )
     return log.select(
         F.col("request_id").cast("string"), F.col("user_id").cast("string"), "request_type",
         "requested_at", output("production").alias("production"),
         output("experimental").alias("experimental"), "outcome",
-        F.create_map(F.lit("hits"), hits).alias("kpis"),
+        F.create_map(F.lit("hits"), hits, F.lit("amount"), amounts).alias("kpis"),
         F.array(*(F.lit(label) for label in CLASSES)).alias("classes"),
     ).persist()  # fmt: skip
 
@@ -53,7 +59,8 @@ def truth(spark: SparkSession) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def found(replays: DataFrame, segments: DataFrame) -> DriftTables:
-    return score_drift(replays, segments, Drift(min_requests=100), kpis=["hits"])
+    kpis = ["hits", Ratio("amount_per_hit", "amount", "hits")]
+    return score_drift(replays, segments, Drift(min_requests=100), kpis=kpis)
 
 
 def test_the_planted_segments_breach_and_no_other(found: DriftTables, truth: pd.DataFrame) -> None:
@@ -89,6 +96,32 @@ def test_production_is_calibrated_and_the_experimental_model_is_not_where_it_dri
         assert last.loc[segment, "ci_low"] > 0  # outcomes are drawn from production
     calm = last.loc[last.index.difference(truth["segment_id"]).dropna()]
     assert (calm["score"].abs() < 0.1).all()
+
+
+def test_a_ratio_is_the_sum_of_one_kpi_per_the_sum_of_another(
+    replays: DataFrame, segments: DataFrame, found: DriftTables
+) -> None:
+    flat = replays.select(
+        "user_id", "requested_at", *(F.col(f"kpis.{name}.{side}").alias(f"{name} {side}")
+                                     for name in ("amount", "hits")
+                                     for side in ("production", "experimental"))
+    ).join(segments, "user_id").dropna().toPandas()  # fmt: skip
+    week = flat["requested_at"].dt.to_period("W").dt.start_time
+    sums = flat.groupby([flat["segment_id"], week]).sum(numeric_only=True)
+    scores = found.scores[(found.scores["output"] == "amount_per_hit")
+                          & (found.scores["metric"] == "kpi_relative_change")]  # fmt: skip
+    own = scores.dropna(subset=["segment_id"]).set_index(["segment_id", "window_start"])
+    own = own[own["score"].notna()].sort_index()
+    assert len(own) >= 8
+    sums = sums.loc[own.index]
+    levels = {side: sums[f"amount {side}"] / sums[f"hits {side}"]
+              for side in ("production", "experimental")}  # fmt: skip
+    for side, level in levels.items():
+        assert own[f"{side}_level"].to_numpy() == pytest.approx(level.to_numpy())
+    change = levels["experimental"] / levels["production"] - 1
+    assert own["score"].to_numpy() == pytest.approx(change.to_numpy())
+    assert (own["ci_low"] < own["score"]).all()
+    assert (own["n_requests"] == flat.groupby([flat["segment_id"], week]).size()[own.index]).all()
 
 
 def test_the_same_model_twice_is_no_drift(replays: DataFrame, segments: DataFrame) -> None:

@@ -213,7 +213,7 @@ def test_a_requests_score_is_what_it_adds_to_the_statistic() -> None:
         direction = Direction("s", output, test, (metric,), (start,), weights, weights)
         breach = Breach(direction, 0, 0, (0.5,), 2, "week", (), 0.25)
         own = numbers if binned else {name: numbers[name] for name in ("x0", "y0")}
-        usable, scores = breach.scores({**own, **more})
+        usable, scores = breach.scores({**own, **more}, np.zeros(4))
         assert usable.tolist() == [True, True, True, False]
         return (scores * 0.25).tolist()
 

@@ -157,6 +157,25 @@ def test_a_kpi_change_is_relative_to_production(counts: pd.DataFrame, scored: Sc
     assert found["ci_low"] < found["score"] < found["ci_high"]
 
 
+def test_a_change_of_means_stands_beside_both_models_means(
+    counts: pd.DataFrame, scored: Scored
+) -> None:
+    scores = scored.scores
+    told = scores["score"].notna() & scores["metric"].isin(("mean_change", "kpi_relative_change"))
+    levels = scores[["production_level", "experimental_level"]]
+    assert (levels.notna().all(axis=1) == told).all()
+    assert set(scores.loc[told, "output"]) == {"value", "missing", "expected_accuracy", "rate"}
+    low, high = levels["production_level"], levels["experimental_level"]
+    plain, relative = (told & (scores["metric"] == one) for one in
+                       ("mean_change", "kpi_relative_change"))  # fmt: skip
+    assert (high - low)[plain].to_numpy() == pytest.approx(scores.loc[plain, "score"])
+    assert (high / low - 1)[relative].to_numpy() == pytest.approx(scores.loc[relative, "score"])
+    cell = whole(counts)
+    cell = cell[(cell["segment_id"] == "s1") & (cell["output"] == "rate")].iloc[4]
+    found = rows_of(scores, "s1", "kpi_relative_change", "rate").iloc[4]
+    assert found["production_level"] == cell["sum_production"] / cell["n_paired"]
+
+
 def test_sizes_are_tested_against_their_threshold(counts: pd.DataFrame) -> None:
     settings = drift(thresholds={"flip_rate": 0.2, "mse": 0.9})
     found = score_counts(whole(counts), BINS, settings, SEGMENTS).scores
@@ -337,7 +356,7 @@ def series(scores: list[float], **held: float) -> pd.DataFrame:
         {"segment_id": "s1", "output": "class", "metric": "kl_nats",
          "score_bias_corrected": scores, "noise": np.nan}
     )  # fmt: skip
-    return with_thresholds(rows, Thresholds.model_validate({"kl_nats": held}), {})
+    return with_thresholds(rows, drift(thresholds={"kl_nats": held}), {})
 
 
 def test_a_drift_that_lasts_does_not_become_its_own_past() -> None:

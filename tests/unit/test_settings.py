@@ -12,6 +12,13 @@ from rehearsal.tables.guard import refuse_production
 COLUMNS = {"request_id": "id", "user_id": "user", "request_type": "kind", "requested_at": "at"}
 
 
+MEAN = {"kind": "mean_value"}
+
+
+def ratio(numerator: str, denominator: str) -> dict[str, str]:
+    return {"kind": "ratio", "numerator": numerator, "denominator": denominator}
+
+
 def config(**sections: Any) -> dict[str, Any]:
     base = {
         "seed": 1,
@@ -37,6 +44,38 @@ def test_ten_lines_are_enough() -> None:
         ({"drift": {"thresholds": {"psi": {"noise": 0.3}}}}, "psi.noise: .*than 0.5, got 0.3"),
         ({"drift": {"thresholds": {"psi": {"sigmas": 3, "window": 8}}}}, "psi.window: unknown key"),
         ({"drift": {"thresholds": {"mse": {"noise": 0.99}}}}, "mse is not 0 without drift"),
+        (
+            {"drift": {"output_thresholds": {"clas": {"kl_nats": 0.1}}}},
+            "output_thresholds.clas.kl_nats: no metric of a KPI, which all but value, .* are",
+        ),
+        (
+            {"drift": {"output_thresholds": {"x": {}}}, "kpis": {"y": MEAN}},
+            "drift.output_thresholds.x: no such output; allowed: .*log_loss, y",
+        ),
+        (
+            {"drift": {"output_thresholds": {"y": {"js_nats": 0.1}}}, "kpis": {"y": MEAN}},
+            "output_thresholds.y.js_nats: no metric of a KPI.*; allowed: mean_change, kpi_relative",
+        ),
+        (
+            {"drift": {"output_thresholds": {"class": {"mse": 0.1}}}},
+            "output_thresholds.class.mse: no metric of this output; allowed: kl_nats, .*flip_rate",
+        ),
+        (
+            {"drift": {"output_thresholds": {"class": {"kl_nat": 0.1}}}},
+            "drift.output_thresholds.class.kl_nat: unknown key; did you mean 'kl_nats'",
+        ),
+        (
+            {"drift": {"output_thresholds": {"class": {"x": 0.1}}}},
+            "drift.output_thresholds.class.x: unknown key; allowed: flip_rate, js_distance, .*tv_d",
+        ),
+        (
+            {"drift": {"output_thresholds": {"class": {"kl_nats": 0}}}},
+            "drift.output_thresholds.class.kl_nats: Input should be greater than 0, got 0",
+        ),
+        (
+            {"drift": {"output_thresholds": {"value": {"mse": {"noise": 0.99}}}}},
+            "drift.output_thresholds.value: mse is not 0 without drift",
+        ),
         ({"drift": {"persistence": {"breaching": 3, "of": 2}}}, "'breaching' .3. is above 'of'"),
         ({"kpis": {"class": {"kind": "mean_value"}}}, "'class' is the name of an output"),
         ({"drift": {"window": "hour"}}, "drift.window: .*'day', 'week' or 'month', got 'hour'"),
@@ -62,6 +101,15 @@ def test_ten_lines_are_enough() -> None:
         ),
         ({"kpis": {"hits": {"kind": "accuracy"}}}, "kpi hits needs requests.columns.outcome"),
         ({"kpis": {"hits": {"kind": "sum"}}}, "kpis.hits: Input tag 'sum'"),
+        ({"kpis": {"x": {"kind": "ratio", "numerator": "y"}}}, "kpis.x.ratio.denominator: Field"),
+        (
+            {"kpis": {"y": MEAN, "z": MEAN, "x": ratio("y", "clicks")}},
+            "kpis.x.denominator: 'clicks' is no KPI of a request; allowed: y, z",
+        ),
+        (
+            {"kpis": {"y": MEAN, "r": ratio("y", "y"), "x": ratio("r", "y")}},
+            "kpis.x.numerator: 'r' is no KPI of a request; allowed: y",
+        ),
         (
             {"requests": {"table": "t", "columns": COLUMNS | {"continuous": ["kind"]}}},
             "column kind is mapped more than once",

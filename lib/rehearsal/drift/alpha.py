@@ -1,22 +1,17 @@
 """The level at which each window is tested: alpha over windows, cells and tests."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
-from rehearsal.drift.bins import Bins
-from rehearsal.settings import METRICS, OUTPUTS, Drift
+from rehearsal.drift.measured import mean_of, tested_by
+from rehearsal.settings import Drift, metrics_of
 from rehearsal.stats.multiple import spending
-
-SUM_METRICS = frozenset(
-    ("flip_rate", "mean_kl_nats", "mse", "relative_mse", "mae", "mean_change",
-     "kpi_relative_change")
-)  # fmt: skip
 
 
 def window_levels(
-    sizes: pd.DataFrame, windows: pd.DataFrame, bins: Bins, settings: Drift, n_windows: int
+    sizes: pd.DataFrame, windows: pd.DataFrame, settings: Drift, n_windows: int
 ) -> np.ndarray:
     """Return the level of a lone signal in each window, (W,).
 
@@ -26,7 +21,6 @@ def window_levels(
     Args:
         sizes: segment_id, window_start, output, n_paired, n_users of every segment and window.
         windows: of `calendar`.
-        bins: what outputs are binned by.
         settings: minima, thresholds, alpha.
         n_windows: windows there will be, over which alpha is spent.
     """
@@ -37,7 +31,7 @@ def window_levels(
     cells = told.drop_duplicates(["segment_id", "window_start"])["window_start"].value_counts()
     tested = cells.reindex(windows["window_start"], fill_value=0).to_numpy()
     share = spending(n_windows, np.arange(1, len(windows) + 1), settings.spending)
-    tests = _tests(set(sizes["output"]), bins, settings)
+    tests = _tests(sizes["output"].unique(), settings)
     return np.asarray(settings.alpha * share / (np.maximum(tested, 1) * tests))
 
 
@@ -46,18 +40,13 @@ def enough(n_paired: np.ndarray, n_users: np.ndarray, settings: Drift) -> np.nda
     return np.asarray((n_paired >= settings.min_requests) & (n_users >= settings.min_users))
 
 
-def is_kpi(output: str) -> bool:
-    """Return whether a relative change of the output makes sense."""
-    return output not in OUTPUTS
-
-
-def _tests(outputs: Collection[str], bins: Bins, settings: Drift) -> int:
+def _tests(counted: Iterable[str], settings: Drift) -> int:
     """Return how many tests a segment has, so that a lone signal must be as much surer."""
-    judged = {name for name in METRICS if getattr(settings.thresholds, name) is not None}
-    binned = sum(bins.size(name) > 0 for name in outputs)
-    of_bins = binned * bool(judged - SUM_METRICS)
-    of_means = len(outputs) * ("mean_change" in judged)
-    kpis = sum(is_kpi(name) for name in outputs)
-    of_means = max(of_means, kpis * ("kpi_relative_change" in judged))
-    sizes = len(judged & SUM_METRICS - {"mean_change", "kpi_relative_change"}) * binned
-    return max(of_bins + of_means + sizes, 1)
+    tests = {
+        (output, tested_by(metric))
+        for one in counted
+        for output in (one, mean_of(one))
+        for metric in metrics_of(output)
+        if getattr(settings.thresholds_of(output), metric) is not None
+    }
+    return max(len(tests), 1)

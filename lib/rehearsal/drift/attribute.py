@@ -9,6 +9,7 @@ import pandas as pd
 
 from rehearsal.drift.cells import Cells, Stack
 from rehearsal.drift.direction import agreeing, together, window_parts
+from rehearsal.drift.levels import pooled_rate
 from rehearsal.drift.measured import DISTRIBUTION, MEAN, SIZE, source_of
 
 COLUMNS = (
@@ -30,7 +31,9 @@ class Direction:
 
     weights (distribution): w with statistic = d . w, so that a request that moves from bin i to
     bin j adds w[j] - w[i]; (mean): (1,), what a difference of 1 adds; (size): (1,), 1.
-    size_weights give the part of KL(production || experimental) instead, likewise.
+    size_weights give the part of KL(production || experimental) instead, likewise. A difference of
+    a ratio is that of its numerators less its window's rate times that of its denominators, see
+    `levels.pooled_rate`; a mean's rate is 0.
     """
 
     segment_id: str
@@ -40,6 +43,8 @@ class Direction:
     windows: tuple[pd.Timestamp, ...]
     weights: np.ndarray
     size_weights: np.ndarray
+    rates: tuple[float, ...] = ()
+    """Of each window, for means and ratios."""
 
 
 def breaching_segments(scores: pd.DataFrame) -> list[str]:
@@ -62,8 +67,9 @@ def directions(scores: pd.DataFrame, cells: Cells) -> Iterator[Direction]:
         same, weights, size_weights = _along(stack, at, str(test))
         windows = tuple(starts[i] for i in np.flatnonzero(same))
         metrics = tuple(dict.fromkeys(own["metric"]))
+        rates = tuple(pooled_rate(stack)[at[same]]) if test == MEAN else ()
         yield Direction(
-            str(segment), str(output), str(test), metrics, windows, weights, size_weights
+            str(segment), str(output), str(test), metrics, windows, weights, size_weights, rates
         )
 
 
@@ -103,7 +109,8 @@ def contributions(
 
     - distribution: c_t = d_t . S^-1 d with d_t the type's part of the difference of marginals;
       sums to the statistic d' S^-1 d. size_contribution is its part of KL in nats.
-    - mean: the same in one dimension; size_contribution is its part of the mean's change.
+    - mean: the same in one dimension; size_contribution is its part of the change of the mean, or
+      of the ratio.
     - size: the type's part of the sum (of flips, KL, squared or absolute differences).
 
     Args:
@@ -136,12 +143,32 @@ def _parts(one: Direction, counts: pd.DataFrame) -> pd.DataFrame:
         table = np.stack([moved[name] for name in n.index]).astype(float)
         parts, sizes = table @ one.weights, table @ one.size_weights
     elif one.test == MEAN:
-        change = by_type["sum_difference"].sum().to_numpy(float)
-        parts, sizes = change * one.weights[0], change / n.sum()
+        change = _paired_change(one, counts).groupby(counts["request_type"]).sum().to_numpy(float)
+        parts, sizes = change * one.weights[0], change / _denominator(counts)
     else:
         sums = by_type[SIZE_SUMS[one.output, one.metrics[0]]].sum().to_numpy(float)
         parts, sizes = sums, sums / n.sum()
     return pd.DataFrame({"n": n.to_numpy(), "part": parts, "size": sizes}, n.index)
+
+
+def _paired_change(one: Direction, counts: pd.DataFrame) -> pd.Series:
+    """Return the difference that each row of counts adds to a mean or a ratio."""
+    rates = counts["window_start"].map(dict(zip(one.windows, one.rates, strict=True)))
+    below = counts["sum_denominator_difference"].astype(float).fillna(0.0)
+    return counts["sum_difference"] - rates * below
+
+
+def _denominator(counts: pd.DataFrame) -> float:
+    """Return what the summed differences are per: requests; of a ratio, the harmonic mean.
+
+    That is of both models' denominators, window by window.
+    """
+    if counts["sum_denominator"].isna().all():
+        return float(counts["n_paired"].sum())
+    names = ["sum_denominator", "sum_denominator_difference"]
+    by_window = counts.groupby("window_start")[names].sum().to_numpy(float)
+    own, theirs = by_window[:, 0], by_window.sum(axis=1)
+    return float((2 * own * theirs / (own + theirs)).sum())
 
 
 def _ranked(one: Direction, parts: pd.DataFrame) -> list[dict[str, object]]:

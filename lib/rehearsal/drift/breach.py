@@ -10,6 +10,7 @@ import pandas as pd
 from rehearsal.drift.attribute import SIZE_SUMS, Direction, breaching_segments, directions
 from rehearsal.drift.bins import Bins
 from rehearsal.drift.cells import Cells, Stack
+from rehearsal.drift.levels import pooled_rate
 from rehearsal.drift.measured import DISTRIBUTION, MEAN, SIZE, source_of
 from rehearsal.settings import Window
 
@@ -37,6 +38,8 @@ class Breach:
     before: tuple[pd.Timestamp, ...]
     """Starts of the windows before the drift began; empty: there are none."""
     unit: float
+    rates: tuple[float, ...] = ()
+    """Of a ratio, as in `Direction`: of the windows before, then of those in breach."""
 
     @cached_property
     def breaching(self) -> tuple[int, ...]:
@@ -55,26 +58,39 @@ class Breach:
         found[np.isin(window, self.breaching)] = BREACHING
         return found
 
-    def scores(self, numbers: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def scores(
+        self, numbers: Mapping[str, np.ndarray], window: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return which requests have the output under both models, and scores in units, (n,) each.
 
-        A distribution's score is w[bin of experimental] - w[bin of production], a mean's the
-        difference times its weight, a size's the request's own distance or flip. 0 without both.
+        A distribution's score is w[bin of experimental] - w[bin of production], a mean's or a
+        ratio's the difference times its weight, a size's the request's own distance or flip. 0
+        without both.
+
+        Args:
+            numbers: of `narrow`, (n,) each.
+            window: number of each request's window.
         """
-        x, y = numbers[f"x{self.output}"], numbers[f"y{self.output}"]
-        usable = np.isfinite(x) & np.isfinite(y)
-        apart = numbers.get(f"d{self.output}")
-        if apart is not None:
-            usable &= np.isfinite(apart)
-        x, y = np.where(usable, x, 0.0), np.where(usable, y, 0.0)
+        named = {key: numbers.get(f"{key}{self.output}") for key in "xyduv"}
+        held = {key: values for key, values in named.items() if values is not None}
+        usable = np.isfinite(list(held.values())).all(axis=0)
+        own = {key: np.where(usable, values, 0.0) for key, values in held.items()}
+        x, y = own["x"], own["y"]
         if self.direction.test == MEAN:
-            plain = (y - x) * self.direction.weights[0]
+            below = self._rates(window) * (own["v"] - own["u"]) if "u" in own else 0.0
+            plain = (y - x - below) * self.direction.weights[0]
         elif self.direction.test == DISTRIBUTION:
             p, e = self._bins(numbers, x, y)
             plain = self.direction.weights[e] - self.direction.weights[p]
         else:
             plain = self._size(numbers, x, y)
         return usable, np.rint(np.where(usable, plain, 0.0) / self.unit)
+
+    def _rates(self, window: np.ndarray) -> np.ndarray:
+        """Return the rate of each request's window."""
+        rates = dict(zip((*self.baseline, *self.breaching), self.rates, strict=True))
+        known, place = np.unique(window, return_inverse=True)
+        return np.array([rates.get(int(one), 0.0) for one in known])[place]
 
     def _bins(
         self, numbers: Mapping[str, np.ndarray], x: np.ndarray, y: np.ndarray
@@ -139,7 +155,8 @@ def _breach(
     starts = cells.grid.windows["window_start"]
     before = tuple(at for at in starts if at < start)
     at = cells.grid.places(one.segment_id, [*before, *one.windows])
-    size = _root_sum_squares(one, cells.stacks[source], at)
+    stack = cells.stacks[source]
+    size = _root_sum_squares(one, stack, at)
     return Breach(
         one,
         segment,
@@ -149,6 +166,7 @@ def _breach(
         window,
         before,
         size / _STEPS if size > 0 else 1.0,
+        tuple(pooled_rate(stack)[at]) if stack.is_ratio else (),
     )
 
 
@@ -175,7 +193,8 @@ def _root_sum_squares(one: Direction, stack: Stack, at: np.ndarray) -> float:
     """Return a bound of the root of the summed squares of the scores in these cells."""
     squares = float(stack.sum("difference_sq")[at].sum())
     if one.test == MEAN:
-        return float(np.sqrt(squares)) * abs(float(one.weights[0]))
+        below = np.abs(pooled_rate(stack)[at]).max() * np.sqrt(stack.sum("distance")[at].sum())
+        return float(np.sqrt(squares) + below) * abs(float(one.weights[0]))
     if one.test == DISTRIBUTION:
         step = one.weights[None, :] - one.weights[:, None]
         return float(np.sqrt((stack.joint[at].sum(axis=0) * step**2).sum()))

@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 from rehearsal.drift.bins import Bins
 from rehearsal.drift.breach import Breach
 from rehearsal.drift.dimensions import DAY, HOUR, Field, time_columns
+from rehearsal.drift.kpis import counted_kpis, ratios_of
 from rehearsal.drift.narrow import answers, outputs_of, window_index
 from rehearsal.drift.random_groups import group_of
 from rehearsal.drift.spread import Spread
@@ -83,7 +84,8 @@ def _numbers(job: Job, placed: DataFrame, bins: Bins) -> DataFrame:
     """Return the keys and the outputs' numbers of every request."""
     settings = job.settings
     graded = settings.requests.columns.outcome is not None
-    names = outputs_of(bins, list(settings.kpis), graded=graded)
+    kpis = counted_kpis(settings.kpis)
+    names, ratios = outputs_of(bins, kpis, graded=graded), ratios_of(kpis)
     rows = placed.withColumns(
         {
             "bucket": group_of(settings.seed, "user_id"),
@@ -92,8 +94,8 @@ def _numbers(job: Job, placed: DataFrame, bins: Bins) -> DataFrame:
         }
     )
     kept = {**_PLACED, "user_id": "string", "request_type": "string", "window": "int"}
-    spread = Spread(names, bins.classes, tuple(kept))
-    chosen = rows.select(*map(quoted, kept), *answers(names, bins))
+    spread = Spread(names, bins.classes, frozenset(ratios), tuple(kept))
+    chosen = rows.select(*map(quoted, kept), *answers(names, bins, ratios))
     fields = [f"{quoted(name)} {kind}" for name, kind in kept.items()]
     return chosen.mapInArrow(spread, ", ".join([*fields, *spread.fields]))
 

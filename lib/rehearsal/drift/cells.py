@@ -9,17 +9,20 @@ import numpy as np
 import pandas as pd
 
 from rehearsal.drift.bins import Bins
-from rehearsal.drift.layout import N_SUMS, SUMS, triangle, unpack
+from rehearsal.drift.layout import DENOMINATORS, N_SUMS, SUMS, triangle, unpack
 from rehearsal.settings import Window
 from rehearsal.span import after, floor, window_starts
 
 _PLAIN = (
     "n_paired", *(f"sum_{name}" for name in SUMS[1:-1]), "n_flips",
 )  # fmt: skip
+_BELOW = tuple(f"sum_{name}" for name in DENOMINATORS)
 _SIZES = ("n_requests", "n_users", "n_paired", "n_null", "n_nan", "n_moved", "n_shifted")
+_PLACES = {name: place for place, name in enumerate((*SUMS, *DENOMINATORS))}
 READ = (
     "segment_id", "window_start", "granularity", "output",
-    *dict.fromkeys((*_SIZES, *_PLAIN)), "user_sums", "joint_bins", "user_bins", "fourth_bins",
+    *dict.fromkeys((*_SIZES, *_PLAIN, *_BELOW)), "user_sums", "joint_bins", "user_bins",
+    "fourth_bins",
 )  # fmt: skip
 """The columns of `drift_counts` that cells are built from."""
 _STACKED = ("sums", "products", "joint", "user_bins", "fourth_bins")
@@ -57,12 +60,12 @@ class Grid:
 
 @dataclass(frozen=True)
 class Stack:
-    """One output's counts over a grid; axis 0 is the cell. See `layout.SUMS` for the sums."""
+    """One output's counts over a grid; axis 0 is the cell. See `layout` for the m sums."""
 
     output: str
     sizes: dict[str, np.ndarray]
-    sums: np.ndarray  # (C, 8)
-    products: np.ndarray  # (C, 8, 8), over users
+    sums: np.ndarray  # (C, m)
+    products: np.ndarray  # (C, m, m), over users
     joint: np.ndarray  # (C, K, K); K = 0 without bins
     user_bins: np.ndarray  # (C, 2K, 2K), over users
     fourth_bins: np.ndarray  # (C, K)
@@ -72,9 +75,18 @@ class Stack:
         """K."""
         return self.joint.shape[1]
 
+    @property
+    def is_ratio(self) -> bool:
+        """Whether it has denominators."""
+        return self.sums.shape[1] > N_SUMS
+
     def sum(self, name: str) -> np.ndarray:
         """Return one of the sums, (C,)."""
-        return np.asarray(self.sums[:, SUMS.index(name)])
+        return np.asarray(self.sums[:, _PLACES[name]])
+
+    def unit(self, name: str) -> np.ndarray:
+        """Return the weights that pick one of the sums, (m,)."""
+        return np.asarray(np.eye(self.sums.shape[1])[_PLACES[name]])
 
     def at(self, cells: np.ndarray) -> "Stack":
         """Return some of the cells."""
@@ -159,11 +171,14 @@ def _stack(output: str, rows: pd.DataFrame, grid: Grid, k: int) -> Stack:
             return placed(np.zeros((len(rows), width)))
         return placed(np.array(rows[name].tolist(), dtype=float))
 
+    below = _BELOW if rows[_BELOW[0]].notna().any() else ()
+    plain = rows[[*_PLAIN, *below]].to_numpy(float)
+    m = plain.shape[1]
     return Stack(
         output,
         {name: placed(rows[name].to_numpy(float)) for name in _SIZES},
-        placed(rows[list(_PLAIN)].to_numpy(float)),
-        unpack(stacked("user_sums", triangle(N_SUMS)), N_SUMS),
+        placed(plain),
+        unpack(stacked("user_sums", triangle(m)), m),
         stacked("joint_bins", k * k).reshape(grid.size, k, k),
         unpack(stacked("user_bins", triangle(2 * k)), 2 * k),
         stacked("fourth_bins", k),

@@ -5,7 +5,6 @@ needs that anyway), and summed in numpy over partitions that hold whole users: s
 clustering by user needs, products of each user's own sums, comes out of the same pass.
 """
 
-from collections.abc import Sequence
 from math import ceil
 
 from pyspark.sql import DataFrame, SparkSession
@@ -13,6 +12,7 @@ from pyspark.sql import functions as F
 
 from rehearsal.drift.bins import Bins
 from rehearsal.drift.by_user import PACKETS, ByUser
+from rehearsal.drift.kpis import Kpis, ratios_of
 from rehearsal.drift.layout import Layout, Output
 from rehearsal.drift.merge import MERGED, Merge
 from rehearsal.drift.narrow import narrow, outputs_of, user_hash, window_start
@@ -30,7 +30,7 @@ def drift_counts(
     segments: DataFrame,
     bins: Bins,
     window: Window,
-    kpis: Sequence[str],
+    kpis: Kpis,
     *,
     graded: bool = False,
 ) -> DataFrame:
@@ -44,15 +44,15 @@ def drift_counts(
         segments: (user_id, segment_id), a user once; users without one count as 'cold'.
         bins: pinned edges and classes.
         window: day, week or month; weeks start on Monday, all in UTC.
-        kpis: names in `replays.kpis`.
+        kpis: names in `replays.kpis`, and ratios of two of them.
         graded: `replays.outcome` holds what happened, so that classes can be graded.
     """
     layout = layout_of(bins, kpis, graded=graded)
-    names = outputs_of(bins, kpis, graded=graded)
+    names, ratios = outputs_of(bins, kpis, graded=graded), ratios_of(kpis)
     parts = max(ceil(replays.count() / _ROWS_PER_PART), 1)
     keys = _keys_of_partitions(replays.sparkSession, parts)
-    requests = narrow(replays, bins, window, names).mapInArrow(
-        ByUser(keys, Spread(names, bins.classes)), PACKETS
+    requests = narrow(replays, bins, window, names, ratios).mapInArrow(
+        ByUser(keys, Spread(names, bins.classes, frozenset(ratios))), PACKETS
     )
     held = segments.select(user_hash(), "segment_id").mapInArrow(ByUser(keys), PACKETS)
     by_part = requests.unionAll(held).repartition(parts, "part").sortWithinPartitions("part")
@@ -71,11 +71,11 @@ def drift_counts(
     )
 
 
-def layout_of(bins: Bins, kpis: Sequence[str], *, graded: bool) -> Layout:
+def layout_of(bins: Bins, kpis: Kpis, *, graded: bool) -> Layout:
     """Return where the sums of these outputs lie in a row."""
     sizes = {name: bins.size(name) for name in bins.outputs}
-    names = outputs_of(bins, kpis, graded=graded)
-    return Layout(tuple(Output(name, sizes.get(name, 0)) for name in names))
+    names, ratios = outputs_of(bins, kpis, graded=graded), ratios_of(kpis)
+    return Layout(tuple(Output(name, sizes.get(name, 0), name in ratios) for name in names))
 
 
 def _keys_of_partitions(spark: SparkSession, n: int) -> tuple[int, ...]:

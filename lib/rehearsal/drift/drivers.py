@@ -195,7 +195,7 @@ class Members:
                 breach = self.breaches[number]
                 if breach.segment != piece.segment:
                     continue
-                usable, scores = breach.scores(piece.numbers)
+                usable, scores = breach.scores(piece.numbers, piece.window)
                 held = usable & (breach.phases(piece.window) == BREACHING)
                 inside = [self._inside(piece.codes, one) for one in conjunctions]
                 sums = [

@@ -13,6 +13,7 @@ from rehearsal.drift.breach_requests import breach_requests
 from rehearsal.drift.cells import Cells
 from rehearsal.drift.dimensions import fields_of, fit_dimensions
 from rehearsal.drift.drivers import COLUMNS, candidates, drivers
+from rehearsal.drift.kpis import counted_kpis
 from rehearsal.drift.lattice import lattice_sums
 from rehearsal.drift.narrow import outputs_of
 from rehearsal.drift.reasons import Known, accuracies, reasons
@@ -56,7 +57,7 @@ def explain_run(job: Job, scores: pd.DataFrame, blocks: Iterable[Cells], bins: B
 def _told(job: Job, scores: pd.DataFrame, blocks: Iterable[Cells], bins: Bins) -> _Told:
     settings, told = job.settings, _Told()
     graded = settings.requests.columns.outcome is not None
-    names = outputs_of(bins, list(settings.kpis), graded=graded)
+    names = outputs_of(bins, counted_kpis(settings.kpis), graded=graded)
     onsets = job.store.read(DRIFT_ONSETS, run_id=job.run_id).toPandas()  # a row per breach
     for cells in blocks:
         own = breaches_of(scores, onsets, cells, bins, names, settings.drift.window)

@@ -111,7 +111,7 @@ def pieces(
 
 def is_number(name: str) -> bool:
     """Return whether a column is one of the numbers of `narrow`."""
-    return name[0] in "xybd" and name[1:].isdigit()
+    return name[0] in "xybduv" and name[1:].isdigit()
 
 
 def lattice_sums(
@@ -156,7 +156,7 @@ class _Held:
 
     def add(self, number: int, breach: Breach, piece: Piece) -> None:
         """Add a piece's requests to a breach."""
-        usable, scores = breach.scores(piece.numbers)
+        usable, scores = breach.scores(piece.numbers, piece.window)
         phase = breach.phases(piece.window)
         spans = np.flatnonzero(usable & (phase >= 0))
         if number not in self.sums:

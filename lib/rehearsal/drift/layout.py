@@ -17,13 +17,42 @@ The difference itself, not y: a small one would drown in the rounding of squares
 
 N_SUMS = len(SUMS)
 
+DENOMINATORS = ("denominator", "denominator_difference")
+"""Besides, of a ratio: production's denominator u, and v - u. Its numerators are x and y, and its
+distance is (v - u) squared."""
+
 
 @dataclass(frozen=True)
 class Output:
-    """One thing both models say of a request; `n_bins` 0: it has no bins, only numbers."""
+    """One thing both models say of a request; `n_bins` 0: it has no bins, only numbers.
+
+    A ratio is that of two sums over requests, so that a request has its numerator and denominator.
+    """
 
     name: str
     n_bins: int = 0
+    is_ratio: bool = False
+
+    @property
+    def sums(self) -> tuple[str, ...]:
+        """What is summed of it."""
+        return (*SUMS, *DENOMINATORS) if self.is_ratio else SUMS
+
+    @property
+    def held_by(self) -> list[int]:
+        """Sums of which one is not 0 where a user counts.
+
+        That is with a request that has it; of a ratio, with anything to divide or to divide by, so
+        that as many users as are asked for stand behind it.
+        """
+        names = ("production", "difference", *DENOMINATORS) if self.is_ratio else ("n",)
+        return [self.sums.index(name) for name in names]
+
+    @property
+    def moved_by(self) -> list[int]:
+        """Sums of which one is not 0 where a user's numbers differ between the models."""
+        names = ("difference", DENOMINATORS[1]) if self.is_ratio else ("difference",)
+        return [self.sums.index(name) for name in names]
 
 
 @dataclass(frozen=True)
@@ -46,8 +75,8 @@ class Layout:
             parts += [
                 (output.name, "missing", 2),
                 (output.name, "users", 3),
-                (output.name, "sums", N_SUMS),
-                (output.name, "user_sums", triangle(N_SUMS)),
+                (output.name, "sums", len(output.sums)),
+                (output.name, "user_sums", triangle(len(output.sums))),
                 (output.name, "joint", k * k),
                 (output.name, "user_bins", triangle(2 * k)),
                 (output.name, "fourths", k),
@@ -61,7 +90,7 @@ class Layout:
         for output in self.outputs:
             parts += [
                 (output.name, "missing", 2),
-                (output.name, "sums", N_SUMS),
+                (output.name, "sums", len(output.sums)),
                 (output.name, "bins", 2 * output.n_bins),
             ]
         return _placed(parts)

@@ -8,15 +8,16 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from rehearsal.drift.alpha import enough
 from rehearsal.drift.cells import Cells, Grid, Stack
-from rehearsal.drift.alpha import enough, is_kpi
 from rehearsal.drift.measure_bins import histogram_measures
 from rehearsal.drift.measure_sums import change_measures, size_measures
-from rehearsal.drift.measured import EXPECTED_ACCURACY, Measured, renamed
-from rehearsal.settings import Drift
+from rehearsal.drift.measured import Measured, mean_of, renamed
+from rehearsal.settings import Drift, metrics_of
 
 _COLUMNS = {
     "raw": "score", "corrected": "score_bias_corrected", "low": "ci_low", "high": "ci_high",
+    "production": "production_level", "experimental": "experimental_level",
     "error": "error", "detectable": "detectable", "noise": "noise",
     "statistic": "test_statistic", "df": "df", "p_value": "p_value",
 }  # fmt: skip
@@ -28,9 +29,10 @@ def measure(
     """Return one row per cell, output and metric, in order of segments and of windows in them.
 
     Columns: segment_id, window (its number from 0), window_start, window_end, output, metric,
-    test, score, score_bias_corrected, ci_low, ci_high, error, test_statistic, df, p_value,
-    detectable, noise, level (of its test), n_requests, n_users, reason. Cells with fewer than
-    min_requests or min_users have NaN scores and say so.
+    test, score, score_bias_corrected, ci_low, ci_high, production_level and experimental_level (of
+    changes of means), error, test_statistic, df, p_value, detectable, noise, level (of its test),
+    n_requests, n_users, reason. Cells with fewer than min_requests or min_users have NaN scores and
+    say so.
 
     Args:
         cells: the counts.
@@ -54,12 +56,13 @@ def measure(
 def _measures(
     stack: Stack, edges: tuple[float, ...], settings: Drift, level: np.ndarray
 ) -> Iterator[Measured]:
-    thresholds = settings.thresholds
     if stack.n_bins:
-        yield from histogram_measures(stack, edges, thresholds, level)
+        yield from histogram_measures(stack, edges, settings.thresholds_of(stack.output), level)
     yield from size_measures(stack)
-    for one in change_measures(stack, thresholds, level, relative=is_kpi(stack.output)):
-        yield renamed(one, EXPECTED_ACCURACY) if stack.output == "class" else one
+    told = mean_of(stack.output)
+    thresholds, relative = settings.thresholds_of(told), "kpi_relative_change" in metrics_of(told)
+    for one in change_measures(stack, thresholds, level, relative=relative):
+        yield renamed(one, told)
 
 
 def _own_columns(
@@ -97,4 +100,6 @@ def _frame(own: dict[str, np.ndarray], found: Measured, chosen: np.ndarray) -> p
         values = np.full(size, np.nan)
         values[chosen] = getattr(found, field)
         columns[name] = values
+    columns["reason"] = own["reason"].copy()
+    columns["reason"][chosen] = found.reason
     return pd.DataFrame(columns)

@@ -7,6 +7,7 @@ from scipy.stats import norm
 
 from rehearsal.drift.cells import Stack
 from rehearsal.drift.layout import N_SUMS, SUMS
+from rehearsal.drift.levels import Levels, levels, paired_change
 from rehearsal.drift.measured import MEAN, SIZE, Measured, measured, noise_quantile
 from rehearsal.settings import Thresholds
 from rehearsal.stats.divergence import Size
@@ -23,7 +24,9 @@ def _weights(**named: float) -> np.ndarray:
 
 
 _ROUNDING = 1e-9
-_N, _CHANGE = _weights(n=1), _weights(difference=1)
+_NO_DENOMINATOR = "the denominator of a model sums to 0"
+_NO_LEVEL = "production's level is 0, to which no change is relative"
+_N = _weights(n=1)
 
 
 def size_measures(stack: Stack) -> Iterator[Measured]:
@@ -72,9 +75,10 @@ def _relative_mse(stack: Stack) -> Estimate:
 def change_measures(
     stack: Stack, thresholds: Thresholds, level: np.ndarray, *, relative: bool
 ) -> Iterator[Measured]:
-    """Return the change of an output's mean, experimental - production, and relative to it.
+    """Return the change of an output's level, experimental - production, and relative to it.
 
-    Both are tested by the user-clustered paired test in one dimension.
+    The level is the mean, or the ratio of two sums. Both are tested by the user-clustered paired
+    test in one dimension, and hold both levels.
 
     Args:
         stack: counts of the output.
@@ -82,33 +86,38 @@ def change_measures(
         level: at which each cell is tested, for what it could have seen.
         relative: whether a relative change makes sense, as of a KPI.
     """
-    users, n, base = stack.sizes["n_users"], stack.sum("n"), stack.sum("production")
-    change = stack.sum("difference")
-    tested = _tested(stack)
+    users, found = stack.sizes["n_users"], levels(stack)
+    tested = _tested(stack, ~np.isnan(found.change))
     needed = noncentrality(level, tested["df"], tested.pop("units"))
-    plain = ratio(change, n, (_CHANGE, _N), stack.products, users)
+    tested |= {"production": found.production, "experimental": found.experimental}
+    tested["reason"] = np.where(np.isnan(found.change), _NO_DENOMINATOR, "")
+    plain = delta(found.change, found.change_gradient, stack.products, users)
     yield _as_change(stack.output, "mean_change", plain, tested, needed, thresholds)
     if relative:
-        sign = np.sign(base)[:, None]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            value = np.where(base != 0, change / np.abs(base), np.nan)
-            gradient = (_CHANGE - (value[:, None] * sign) * _weights(production=1)) / (
-                np.abs(base)[:, None]
-            )
-        found = delta(value, np.nan_to_num(gradient), stack.products, users)
-        yield _as_change(stack.output, "kpi_relative_change", found, tested, needed, thresholds)
+        tested["reason"] = np.where(found.production == 0, _NO_LEVEL, tested["reason"])
+        share = delta(*_relative(found), stack.products, users)
+        yield _as_change(stack.output, "kpi_relative_change", share, tested, needed, thresholds)
 
 
 def change_parts(stack: Stack) -> tuple[np.ndarray, np.ndarray]:
-    """Return d, the summed difference of a mean, (C, 1), and its squares over users, (C, 1, 1)."""
-    at = SUMS.index("difference")
-    return stack.sums[:, at, None], stack.products[:, at, at, None, None]
+    """Return d, the paired difference of a level, (C, 1), and its squares over users, (C, 1, 1)."""
+    change, spread = paired_change(stack)
+    return change[:, None], spread[:, None, None]
 
 
-def _tested(stack: Stack) -> dict[str, np.ndarray]:
-    """Test equal means of every cell: the clustered Wald test in one dimension."""
-    change, spread = (values.reshape(-1) for values in change_parts(stack))
-    movers, moving = stack.sizes["n_shifted"], spread > 0
+def _relative(found: Levels) -> tuple[np.ndarray, np.ndarray]:
+    """Return change / |production|, (C,), and its derivative by the sums, (C, m)."""
+    base, sign = np.abs(found.production), np.sign(found.production)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = np.where(base != 0, found.change / base, np.nan)
+        spread = (value * sign)[:, None] * found.production_gradient
+        return value, (found.change_gradient - spread) / base[:, None]
+
+
+def _tested(stack: Stack, usable: np.ndarray) -> dict[str, np.ndarray]:
+    """Test equal levels of every cell: the clustered Wald test in one dimension."""
+    change, spread = paired_change(stack)
+    movers, moving = stack.sizes["n_shifted"], (spread > 0) & usable
     statistic = np.divide(change**2, spread, out=np.zeros(len(spread)), where=moving)
     df = moving * 1.0
     units = wald_units(df, stack.sizes["n_users"], movers)

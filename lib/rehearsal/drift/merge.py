@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from rehearsal.drift.layout import N_REQUESTS, SUMS, Layout, pieces_of
+from rehearsal.drift.layout import DENOMINATORS, N_REQUESTS, N_SUMS, SUMS, Layout, pieces_of
 
 MERGED = (
     "segment_id string, window int, request_type string, output string, n_requests bigint, "
@@ -14,6 +14,7 @@ MERGED = (
     "n_shifted bigint, "
     "sum_production double, sum_difference double, sum_production_sq double, "
     "sum_difference_sq double, sum_distance double, sum_absolute double, n_flips bigint, "
+    "sum_denominator double, sum_denominator_difference double, "
     "production_bins array<bigint>, experimental_bins array<bigint>, joint_bins array<bigint>, "
     "user_bins array<double>, user_sums array<double>, fourth_bins array<double>"
 )
@@ -103,6 +104,10 @@ def _as_columns(
     for place, name in enumerate(_SUM_NAMES):
         values = plain[:, place]
         columns[name] = _whole(values) if name.startswith("n_") else pa.array(values)
+    below = plain[:, N_SUMS:].T if plain.shape[1] > N_SUMS else [None, None]
+    for name, values in zip(DENOMINATORS, below, strict=True):
+        held = pa.nulls(n, pa.float64()) if values is None else pa.array(values)
+        columns[f"sum_{name}"] = held
     columns |= _typed_arrays(layout, output, sums) if typed else _cell_arrays(layout, output, sums)
     columns["output"] = pa.array([output] * n, pa.string())
     for name in keys.schema.names:

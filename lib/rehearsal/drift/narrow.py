@@ -1,11 +1,12 @@
 """Requests as what workers read of them, before anything is shuffled."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from rehearsal.drift.bins import Bins
+from rehearsal.drift.kpis import Kpis, Ratio, names_of
 from rehearsal.drift.spread import GRADED, MISSING, SIDES
 from rehearsal.names import quoted
 from rehearsal.settings import Window
@@ -13,7 +14,13 @@ from rehearsal.settings import Window
 _DAY_MICROS = 86_400_000_000
 
 
-def narrow(replays: DataFrame, bins: Bins, window: Window, names: Sequence[str]) -> DataFrame:
+def narrow(
+    replays: DataFrame,
+    bins: Bins,
+    window: Window,
+    names: Sequence[str],
+    ratios: Mapping[str, Ratio],
+) -> DataFrame:
     """Return (user, request_type, window, answers...) of every replayed request, for `Spread`.
 
     Requests without a user, a type or a time are left out: nothing places them.
@@ -23,10 +30,11 @@ def narrow(replays: DataFrame, bins: Bins, window: Window, names: Sequence[str])
         bins: what outputs are binned by.
         window: day, week or month.
         names: the outputs, from `outputs_of`.
+        ratios: those of them that are ratios, by name.
     """
     number = window_index(F.col("requested_at"), window).alias("window")
     placed = replays.dropna(subset=["user_id", "request_type", "requested_at"])
-    return placed.select(user_hash(), "request_type", number, *answers(names, bins))
+    return placed.select(user_hash(), "request_type", number, *answers(names, bins, ratios))
 
 
 def user_hash() -> Column:
@@ -34,15 +42,20 @@ def user_hash() -> Column:
     return F.xxhash64("user_id").alias("user")
 
 
-def answers(names: Sequence[str], bins: Bins) -> list[Column]:
+def answers(names: Sequence[str], bins: Bins, ratios: Mapping[str, Ratio]) -> list[Column]:
     """Return what `Spread` reads of a replayed request, under the names it knows.
 
     Args:
         names: the outputs, from `outputs_of`.
         bins: what they are binned by.
+        ratios: those of them that are ratios, by name.
     """
-    pairs = [name for name in names if name not in ("class", MISSING, *GRADED)]
-    columns = [_side(name, side).alias(f"{side} {name}") for name in pairs for side in SIDES]
+    pairs = {name: name for name in names if name not in ("class", MISSING, *GRADED)}
+    for name, ratio in ratios.items():
+        pairs |= {name: ratio.numerator, f"per {name}": ratio.denominator}
+    columns = [
+        _side(of, side).alias(f"{side} {name}") for name, of in pairs.items() for side in SIDES
+    ]
     if bins.classes:
         columns += [F.col(f"{side}.probabilities").alias(f"{side} class") for side in SIDES]
     if GRADED[0] in names:
@@ -50,9 +63,11 @@ def answers(names: Sequence[str], bins: Bins) -> list[Column]:
     return columns
 
 
-def outputs_of(bins: Bins, kpis: Sequence[str], *, graded: bool) -> tuple[str, ...]:
+def outputs_of(bins: Bins, kpis: Kpis, *, graded: bool) -> tuple[str, ...]:
     """Return what is counted: binned outputs, whether any is missing, what outcomes add, KPIs."""
-    return (*bins.outputs, MISSING, *(GRADED if graded and bins.classes else ()), *kpis)
+    of_outcomes = GRADED if graded and bins.classes else ()
+    missing = (MISSING,) if bins.outputs else ()
+    return (*bins.outputs, *missing, *of_outcomes, *names_of(kpis))
 
 
 def window_index(instant: Column, window: Window) -> Column:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rehearsal.drift.in_order import Sorted
-from rehearsal.drift.layout import N_REQUESTS, N_SUMS, Layout, Output, pack
+from rehearsal.drift.layout import N_REQUESTS, Layout, Output, pack
 
 _NUMBERS_AT_ONCE = 4_000_000
 
@@ -20,7 +20,7 @@ def partial_sums(
         layout: what is summed, and where it lies.
         edges: inner bin edges of the value.
         rows: the requests in order.
-        numbers: x{i}, y{i}, b{i}, d{i} of `narrow`, in the order they came.
+        numbers: x{i}, y{i}, b{i}, d{i}, u{i}, v{i} of `narrow`, in the order they came.
     """
     sums = _Sums(
         layout,
@@ -46,7 +46,7 @@ class _Pair:
     usable: np.ndarray
     null: np.ndarray
     columns: list[np.ndarray]
-    """As `layout.SUMS`; 0 where not usable."""
+    """As `Output.sums`; 0 where not usable."""
     p: np.ndarray
     e: np.ndarray
 
@@ -58,6 +58,8 @@ def _pair(
     order: np.ndarray,
     edges: Sequence[float],
 ) -> _Pair:
+    if output.is_ratio:
+        return _ratio_pair([numbers[f"{key}{i}"][order] for key in "xyuv"])
     x, y = numbers[f"x{i}"][order], numbers[f"y{i}"][order]
     null = np.isneginf(x) | np.isneginf(y)
     usable = np.isfinite(x) & np.isfinite(y)
@@ -78,6 +80,19 @@ def _pair(
     differ = (p != e) & usable if len(p) else apart > 0
     columns = [usable * 1.0, x, difference, x * x, square, distance, apart, differ * 1.0]
     return _Pair(usable, null & ~usable, columns, p, e)
+
+
+def _ratio_pair(numbers: list[np.ndarray]) -> _Pair:
+    """Return a ratio's pair of x, y, u, v; without any of the four a request has no output."""
+    null, usable = np.isneginf(numbers).any(axis=0), np.isfinite(numbers).all(axis=0)
+    x, y, u, v = np.where(usable, numbers, 0.0)
+    difference, below, none = y - x, v - u, np.zeros(0, np.int64)
+    differ = (difference != 0) | (below != 0)
+    columns = [
+        usable * 1.0, x, difference, x * x, difference**2, below**2, np.abs(difference),
+        differ * 1.0, u, below,
+    ]  # fmt: skip
+    return _Pair(usable, null & ~usable, columns, none, none)
 
 
 @dataclass(frozen=True)
@@ -107,8 +122,8 @@ class _Sums:
 
     def add_numbers(self, output: Output, pair: _Pair) -> None:
         """Sum the output's numbers, and over users the products of each one's sums."""
-        rows, of = self.rows, self.layout.cell
-        by_user = np.zeros((N_SUMS, len(rows.user_cell)))
+        rows, of, n_sums = self.rows, self.layout.cell, len(pair.columns)
+        by_user = np.zeros((n_sums, len(rows.user_cell)))
         own = self.types[:, self.layout.type[output.name, "sums"]]
         for place, column in enumerate(pair.columns):
             if not column.any():
@@ -116,14 +131,14 @@ class _Sums:
             own[:, place] = np.bincount(rows.kind, column, len(own))
             by_user[place] = np.bincount(rows.user, column, len(rows.user_cell))
         self.cells[:, of[output.name, "sums"]] = self.of_cells(own)
-        products = np.empty((len(self.cells), N_SUMS, N_SUMS))
+        products = np.empty((len(self.cells), n_sums, n_sums))
         for cell, (low, high) in enumerate(rows.spans):
             mine = by_user[:, low:high]
             products[cell] = mine @ mine.T
         self.cells[:, of[output.name, "user_sums"]] = pack(products)
         users = of[output.name, "users"].start
-        self.cells[:, users] = self.users_with(by_user[0] > 0)
-        self.cells[:, users + 2] = self.users_with(by_user[2] != 0)
+        self.cells[:, users] = self.users_with((by_user[output.held_by] != 0).any(axis=0))
+        self.cells[:, users + 2] = self.users_with((by_user[output.moved_by] != 0).any(axis=0))
 
     def add_bins(self, output: Output, pair: _Pair) -> None:
         """Count requests per pair of bins, and what users' own counts per bin make."""

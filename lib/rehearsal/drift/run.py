@@ -12,6 +12,7 @@ from rehearsal.drift.bins import Bins, check_classes, pin_bins
 from rehearsal.drift.blocks import stored, with_types
 from rehearsal.drift.counts import drift_counts
 from rehearsal.drift.explain import explain_run
+from rehearsal.drift.kpis import counted_kpis
 from rehearsal.drift.monitor_table import drift_metrics
 from rehearsal.drift.score import score_counts
 from rehearsal.drift.stored import bins_rows, read_bins, segment_names
@@ -48,9 +49,8 @@ def count_run(job: Job) -> Bins:
         at = F.col("requested_at")
         replays = replays.where((at >= F.lit(span.start)) & (at < F.lit(span.end)))
     graded = job.settings.requests.columns.outcome is not None
-    rows = drift_counts(
-        replays, job.segments(), bins, drift.window, list(job.settings.kpis), graded=graded
-    )
+    kpis = counted_kpis(job.settings.kpis)
+    rows = drift_counts(replays, job.segments(), bins, drift.window, kpis, graded=graded)
     keyed = rows.withColumns(_versions(job, bins))
     if span is None:
         store.replace(DRIFT_COUNTS, keyed, run_id=job.run_id)
@@ -171,7 +171,7 @@ def _versions(job: Job, bins: Bins) -> dict[str, Column]:
 def _noise_runs(job: Job) -> dict[str, pd.DataFrame]:
     """Read the runs of production against itself that thresholds are taken from."""
     found = {}
-    for run_id in noise_run_names(job.settings.drift.thresholds):
+    for run_id in noise_run_names(job.settings.drift):
         scores = job.store.read(DRIFT_SCORES, run_id=run_id)
         first = scores.select("granularity", "segmentation_version").head()
         if first is None:

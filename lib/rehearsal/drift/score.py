@@ -1,6 +1,6 @@
 """Replays to scores: the whole of step 3 as one function over frames, for jobs and notebooks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,19 +9,20 @@ from pyspark.sql import DataFrame
 
 from rehearsal.drift.alerts import alerts
 from rehearsal.drift.all_users import AllUsers
+from rehearsal.drift.alpha import window_levels
 from rehearsal.drift.attribute import breaching_segments, contributions
 from rehearsal.drift.bins import Bins, check_classes, pin_bins
 from rehearsal.drift.blocks import Counted, held, stored, with_types
 from rehearsal.drift.cells import Cells, calendar
 from rehearsal.drift.counts import drift_counts
-from rehearsal.drift.alpha import window_levels
+from rehearsal.drift.kpis import Kpis
 from rehearsal.drift.measure import measure
 from rehearsal.drift.onset import COLUMNS, onsets, with_direction
 from rehearsal.drift.significance import q_values
 from rehearsal.drift.threshold import noise_of_runs, with_thresholds
 from rehearsal.drift.verdict import with_size_tests, with_verdicts
 from rehearsal.errors import ContractError
-from rehearsal.settings import Drift
+from rehearsal.settings import OUTPUTS, Drift
 
 DRIFT_TYPE = "EXPERIMENTAL_VS_PRODUCTION"
 
@@ -59,21 +60,23 @@ def score_counts(
         noise_runs: rows of `drift_scores` of the runs that thresholds name.
 
     Raises:
-        ContractError: there is nothing to score, or a run that a threshold names is not given.
+        ContractError: there is nothing to score, or a run or output that a threshold names is not
+            given.
     """
     counted = held(counts) if isinstance(counts, pd.DataFrame) else counts
     if counted.sizes.empty:
         raise ContractError(
             "there is no request with an output of both models, a user, a type and a time to score"
         )
-    noise = noise_of_runs(settings.thresholds, noise_runs or {})
+    noise = noise_of_runs(settings, noise_runs or {})
+    _check_outputs(counted.sizes["output"].unique(), settings)
     windows = calendar(counted.sizes, since)
     planned = max(n_windows or 0, len(windows))
-    levels = window_levels(counted.sizes, windows, bins, settings, planned)
+    levels = window_levels(counted.sizes, windows, settings, planned)
 
     def measured(cells: Cells) -> pd.DataFrame:
         rows = measure(cells, bins.edges, settings, levels)
-        return with_size_tests(with_thresholds(rows, settings.thresholds, noise))
+        return with_size_tests(with_thresholds(rows, settings, noise))
 
     every = AllUsers(windows)
     known = {*segments, *counted.sizes["segment_id"]}
@@ -85,6 +88,15 @@ def score_counts(
     again = counted.cells(bins, red["segment_id"].dropna().unique(), windows)
     starts = [row for cells in (*again, every.cells) for row in onsets(red, cells)]
     return Scored(scores, pd.DataFrame(starts, columns=list(COLUMNS)))
+
+
+def _check_outputs(counted: Iterable[str], settings: Drift) -> None:
+    known = list(dict.fromkeys((*OUTPUTS, *counted)))
+    unknown = [name for name in settings.output_thresholds if name not in known]
+    if unknown:
+        raise ContractError(
+            f"output_thresholds names {', '.join(unknown)}, but counted are {', '.join(known)}"
+        )
 
 
 def _judged(parts: list[pd.DataFrame], settings: Drift, n_windows: int) -> pd.DataFrame:
@@ -114,7 +126,7 @@ def score_drift(
     segments: DataFrame,
     settings: Drift | None = None,
     *,
-    kpis: Sequence[str] = (),
+    kpis: Kpis = (),
     bins: Bins | None = None,
     seed: int = 0,
     noise_runs: Mapping[str, pd.DataFrame] | None = None,
@@ -128,7 +140,7 @@ def score_drift(
         replays: columns of `replays` (without run and origin); `outcome` may be missing.
         segments: (user_id, segment_id), each user once.
         settings: as the configuration's section `drift`; default: its defaults.
-        kpis: names in `replays.kpis`.
+        kpis: names in `replays.kpis`, and `Ratio`s of two of them (`rehearsal.drift.kpis`).
         bins: pinned bins; default: production's quantiles, and the classes as they are.
         seed: of the sample that quantiles are taken from.
         noise_runs: rows of `drift_scores` of the runs that thresholds name, by run.

@@ -30,11 +30,14 @@ class Spread:
     They are, for each output i, x{i} and y{i} (what production and experimental say; -inf where
     it is missing) and, for classes, b{i} (position of the most probable class of production x
     number of classes + that of experimental) and d{i} (KL in nats between the request's two
-    probability vectors). Called by mapInArrow, or by what packs the rows.
+    probability vectors). Of a ratio x{i} and y{i} are the numerators, u{i} and v{i} the
+    denominators. Called by mapInArrow, or by what packs the rows.
     """
 
     names: tuple[str, ...]
     classes: tuple[str, ...]
+    ratios: frozenset[str] = frozenset()
+    """The names that are ratios."""
     kept: tuple[str, ...] = ("user", "request_type", "window")
     """Columns passed on as they are, before the numbers."""
 
@@ -45,6 +48,7 @@ class Spread:
         for i, name in enumerate(self.names):
             found += [f"x{i} double", f"y{i} double"]
             found += [f"b{i} int", f"d{i} double"] if name == "class" else []
+            found += [f"u{i} double", f"v{i} double"] if name in self.ratios else []
         return found
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -56,14 +60,22 @@ class Spread:
                 columns |= {f"{key}{i}": values for key, values in answers[name].items()}
             yield pa.RecordBatch.from_pydict(columns)
 
+    def _pairs(self, batch: pa.RecordBatch, name: str) -> dict[str, pa.Array]:
+        wanted = {"xy": name} | ({"uv": f"per {name}"} if name in self.ratios else {})
+        return {
+            key: _filled(batch[f"{side} {column}"])
+            for keys, column in wanted.items()
+            for key, side in zip(keys, SIDES, strict=True)
+        }
+
     def _answers(self, batch: pa.RecordBatch) -> dict[str, dict[str, pa.Array]]:
         found = self._of_classes(batch) if self.classes else {}
         for name in self.names:
             if name not in found and name != MISSING:
-                pair = (_filled(batch[f"{side} {name}"]) for side in SIDES)
-                found[name] = dict(zip("xy", pair, strict=True))
-        binned = [found[name] for name in self.names if name in BINNED]
-        found[MISSING] = {key: _lacking([one[key] for one in binned]) for key in "xy"}
+                found[name] = self._pairs(batch, name)
+        if MISSING in self.names:
+            binned = [found[name] for name in self.names if name in BINNED]
+            found[MISSING] = {key: _lacking([one[key] for one in binned]) for key in "xy"}
         return found
 
     def _of_classes(self, batch: pa.RecordBatch) -> dict[str, dict[str, pa.Array]]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from rehearsal.errors import ContractError
-from rehearsal.settings import NoiseFloor, PastWindows, Threshold, Thresholds
+from rehearsal.settings import Drift, NoiseFloor, PastWindows, Threshold
 
 _LEAST_WINDOWS = 3
 SERIES = ["segment_id", "output", "metric"]
@@ -23,38 +24,39 @@ class Noise:
     """By output and metric, over all segments: for those that run could not score."""
 
 
-def noise_run_names(thresholds: Thresholds) -> list[str]:
+def noise_run_names(settings: Drift) -> list[str]:
     """Return the runs of production against itself that thresholds are taken from."""
-    return sorted({held.run for held in _from_runs(thresholds).values() if held.run})
+    return sorted({held.run for _, held in _from_runs(settings) if held.run})
 
 
 def noise_of_runs(
-    thresholds: Thresholds, noise_runs: Mapping[str, pd.DataFrame]
-) -> dict[str, Noise]:
-    """Return the noise of each metric whose threshold names a run.
+    settings: Drift, noise_runs: Mapping[str, pd.DataFrame]
+) -> dict[tuple[str, NoiseFloor], Noise]:
+    """Return the noise of each metric whose threshold names a run, by metric and threshold.
 
     Args:
-        thresholds: as configured, per metric.
+        settings: thresholds per metric, and those of an output's own.
         noise_runs: rows of `drift_scores` of each of these runs, by run.
 
     Raises:
         ContractError: a run is not given.
     """
-    lacking = sorted(set(noise_run_names(thresholds)) - set(noise_runs))
+    lacking = sorted(set(noise_run_names(settings)) - set(noise_runs))
     if lacking:
         raise ContractError(
             f"thresholds name run {', '.join(lacking)}: give its rows of drift_scores as noise_runs"
         )
     return {
-        metric: _noise(noise_runs[str(held.run)], metric, held.noise)
-        for metric, held in _from_runs(thresholds).items()
+        (metric, held): _noise(noise_runs[str(held.run)], metric, held.noise)
+        for metric, held in _from_runs(settings)
     }
 
 
-def _from_runs(thresholds: Thresholds) -> dict[str, NoiseFloor]:
-    """Return the thresholds that name a run, by metric."""
-    held = {name: getattr(thresholds, name) for name in type(thresholds).model_fields}
-    return {name: one for name, one in held.items() if isinstance(one, NoiseFloor) and one.run}
+def _from_runs(settings: Drift) -> set[tuple[str, NoiseFloor]]:
+    """Return the thresholds that name a run, each with its metric."""
+    every = (settings.thresholds, *settings.output_thresholds.values())
+    held = {pair for thresholds in every for pair in thresholds}
+    return {(name, one) for name, one in held if isinstance(one, NoiseFloor) and one.run}
 
 
 def _noise(rows: pd.DataFrame, metric: str, quantile: float) -> Noise:
@@ -66,18 +68,19 @@ def _noise(rows: pd.DataFrame, metric: str, quantile: float) -> Noise:
 
 
 def with_thresholds(
-    rows: pd.DataFrame, thresholds: Thresholds, noise: Mapping[str, Noise]
+    rows: pd.DataFrame, settings: Drift, noise: Mapping[tuple[str, NoiseFloor], Noise]
 ) -> pd.DataFrame:
     """Return the rows with `threshold` (NaN: never a breach) and `threshold_origin`.
 
     Args:
         rows: of `measure`, all windows of a series, in their order.
-        thresholds: as configured, per metric.
+        settings: thresholds per metric, and those of an output's own.
         noise: of `noise_of_runs`.
     """
     values, origins = np.full(len(rows), np.nan), np.empty(len(rows), dtype=object)
-    for metric, at in rows.groupby("metric", sort=False).indices.items():
-        held = getattr(thresholds, str(metric))
+    found: Any = rows.groupby(["output", "metric"], sort=False).indices
+    for (output, metric), at in found.items():
+        held = getattr(settings.thresholds_of(output), metric)
         values[at], origins[at] = _of(rows.iloc[at], held, noise)
     # Where models agree there is no noise; every difference would be over a threshold of 0.
     values[~(values > 0)] = np.nan
@@ -85,13 +88,13 @@ def with_thresholds(
 
 
 def _of(
-    rows: pd.DataFrame, held: Threshold, noise: Mapping[str, Noise]
+    rows: pd.DataFrame, held: Threshold, noise: Mapping[tuple[str, NoiseFloor], Noise]
 ) -> tuple[pd.Series | float, str]:
     if isinstance(held, PastWindows):
         origin = f"mean + {held.sigmas:g} sd of the last {held.windows} calm windows"
         return _past(rows, held), origin
     if isinstance(held, NoiseFloor) and held.run is not None:
-        values = _from_run(rows, noise[str(rows["metric"].iloc[0])])
+        values = _from_run(rows, noise[str(rows["metric"].iloc[0]), held])
         return values, f"{held.noise:.4g} quantile of run {held.run}"
     if isinstance(held, NoiseFloor):
         return rows["noise"], f"{held.noise:.4g} quantile under random swaps of outputs"

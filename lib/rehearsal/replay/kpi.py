@@ -6,7 +6,15 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from rehearsal.names import quoted
-from rehearsal.settings import AbsoluteErrorKpi, AccuracyKpi, ClassRateKpi, Kpi, MeanKpi
+from rehearsal.settings import (
+    AbsoluteErrorKpi,
+    AccuracyKpi,
+    ClassRateKpi,
+    Kpi,
+    MeanKpi,
+    RatioKpi,
+    RequestKpi,
+)
 
 
 def predicted_class(output: str) -> Column:
@@ -17,12 +25,16 @@ def predicted_class(output: str) -> Column:
 
 
 def kpi_map(kpis: Mapping[str, Kpi], outcome: str | None) -> Column:
-    """Return MAP<name, STRUCT<production, experimental>>; a KPI without its inputs is null."""
+    """Return MAP<name, STRUCT<production, experimental>>; a KPI without its inputs is null.
+
+    Ratios are left out: a request has none of its own.
+    """
     pair = "struct<production:double,experimental:double>"
-    if not kpis:
+    own = {name: kpi for name, kpi in kpis.items() if not isinstance(kpi, RatioKpi)}
+    if not own:
         return F.create_map().cast(f"map<string,{pair}>")
     entries: list[Column] = []
-    for name, kpi in kpis.items():
+    for name, kpi in own.items():
         sides = [
             _kpi(kpi, side, outcome).cast("double").alias(side)
             for side in ("production", "experimental")
@@ -31,7 +43,7 @@ def kpi_map(kpis: Mapping[str, Kpi], outcome: str | None) -> Column:
     return F.create_map(*entries)
 
 
-def _kpi(kpi: Kpi, side: str, outcome: str | None) -> Column:
+def _kpi(kpi: RequestKpi, side: str, outcome: str | None) -> Column:
     value, truth = F.col(f"{side}.value"), F.col(quoted(outcome)) if outcome else F.lit(None)
     match kpi:
         case MeanKpi():

@@ -32,8 +32,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
     "scores": (
         "segment_id", "window_start", "window_end", "granularity", "output", "metric", "test",
-        "score_bias_corrected", "ci_low", "ci_high", "q_value", "threshold", "threshold_origin",
-        "detectable", "n_requests", "n_users", "status", "reason",
+        "score_bias_corrected", "ci_low", "ci_high", "production_level", "experimental_level",
+        "q_value", "threshold", "threshold_origin", "detectable", "n_requests", "n_users", "status",
+        "reason",
     ),
     "onsets": (
         "segment_id", "output", "test", "window_start", "earliest_window_start",

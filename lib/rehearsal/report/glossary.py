@@ -125,7 +125,7 @@ GLOSSARY = {
         "the output's", "any; 0 = no change", "positive = the experimental model is higher",
     ),
     "kpi_relative_change": Term(
-        "mean_change of the KPI ÷ |production's mean|.",
+        "mean_change of the KPI ÷ |production's mean|; a ratio of two KPIs stands for its mean.",
         "none: 0.1 = 10%", "any; 0 = no change", "positive = the experimental model is higher",
     ),
 }  # fmt: skip
@@ -156,7 +156,8 @@ OUTPUT_GLOSSARY = {
         "positive change = the experimental model is worse",
     ),
     "any other name": Term(
-        "A KPI of `kpis` in the configuration: the mean over requests that have it.",
+        "A KPI of `kpis` in the configuration: the mean over requests that have it; of kind ratio, "
+        "the sum of its numerator ÷ the sum of its denominator, over requests that have both.",
         "the KPI's", "the KPI's", "the KPI's",
     ),
 }  # fmt: skip

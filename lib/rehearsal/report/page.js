@@ -85,13 +85,17 @@
 
   const chance = (value) => (value !== null && value < 0.001 ? "< 0.001" : number(value));
 
+  // A change of means stands beside the two means it is between.
+  const change = (row) => number(row.score) + (row.production === null ? ""
+    : ` (${number(row.production)} to ${number(row.experimental)})`);
+
   function measureLine(row) {
     const line = document.createElement("tr");
     const status = row.status in glyphs
       ? cell(glyphs[row.status], `status ${row.status}`)
       : cell("no threshold");
     line.append(
-      cell(row.output), cell(row.metric), cell(row.test), cell(number(row.score), "n"),
+      cell(row.output), cell(row.metric), cell(row.test), cell(change(row), "n"),
       cell(row.low === null ? "–" : `${number(row.low)} to ${number(row.high)}`, "n"),
       cell(number(row.threshold), "n"), cell(chance(row.q_value), "n"),
       cell(number(row.detectable), "n"), status

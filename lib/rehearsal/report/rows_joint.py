@@ -66,11 +66,14 @@ def measure_rows(run: Reading, held: pd.DataFrame) -> pd.DataFrame:
     frame = frame.assign(place=frame["measure"].map(place)).sort_values(
         ["key", "window", "place"], kind="stable", ignore_index=True
     )
-    names = {"ci_low": "low", "ci_high": "high", "told": "status"}
+    names = {
+        "ci_low": "low", "ci_high": "high", "told": "status",
+        "production_level": "production", "experimental_level": "experimental",
+    }  # fmt: skip
     frame = frame.drop(columns="status").rename(columns=names)
     return frame[
         [
-            "key", "window", "output", "metric", "test", "score", "low", "high", "threshold",
-            "detectable", "q_value", "status",
+            "key", "window", "output", "metric", "test", "score", "production", "experimental",
+            "low", "high", "threshold", "detectable", "q_value", "status",
         ]
     ]  # fmt: skip

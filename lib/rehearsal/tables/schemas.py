@@ -357,19 +357,35 @@ DRIFT_COUNTS = TableContract(
             column("request_type", S, "request type; NULL = all of them"),
             column("output", S, "value, class, missing, calibration, log_loss, or a KPI"),
             column("n_requests", L, "requests, with the output or without"),
-            column("n_users", L, "users with the output; NULL per request type, as below"),
+            column(
+                "n_users",
+                L,
+                "users with the output (ratio: that have a numerator or denominator other than 0); "
+                "NULL per request type, as below",
+            ),
             column("n_paired", L, "requests that have the output under both models"),
             column("n_null", L, "requests that lack it under a model"),
             column("n_nan", L, "requests where it is NaN or infinite under a model"),
             column("n_moved", L, "users whose bins differ between the models"),
             column("n_shifted", L, "users whose numbers differ between the models"),
-            column("sum_production", D, "sum of production's numbers (class: its confidence)"),
+            column(
+                "sum_production",
+                D,
+                "sum of production's numbers (class: its confidence; ratio: its numerators)",
+            ),
             column("sum_difference", D, "sum of experimental - production"),
             column("sum_production_sq", D, "sum of squares of production's numbers"),
             column("sum_difference_sq", D, "sum of squared differences"),
-            column("sum_distance", D, "sum of squared differences; class: of KL per request, nats"),
+            column(
+                "sum_distance",
+                D,
+                "sum of squared differences; class: of KL per request, nats; ratio: of squared "
+                "differences of its denominators",
+            ),
             column("sum_absolute", D, "sum of absolute differences"),
             column("n_flips", L, "requests in another bin or class, KPI: of another number"),
+            column("sum_denominator", D, "sum of production's denominators; NULL but for ratios"),
+            column("sum_denominator_difference", D, "sum of experimental's - production's"),
             column("production_bins", ArrayType(L), "requests per bin or class of production"),
             column("experimental_bins", ArrayType(L), "the same of experimental"),
             column("joint_bins", ArrayType(L), "K x K row by row, production by experimental"),
@@ -383,7 +399,7 @@ DRIFT_COUNTS = TableContract(
                 "user_sums",
                 ArrayType(D),
                 "the same of their sums: requests, production, difference, squares of both, "
-                "distance, absolute, flips",
+                "distance, absolute, flips; ratio: also denominator and its difference",
             ),
             column(
                 "fourth_bins",
@@ -401,6 +417,13 @@ _JUDGED = [
     column("score_bias_corrected", D, "score less its expectation under no drift"),
     column("ci_low", D, "95% interval of the corrected score, users as units"),
     column("ci_high", D, "95% interval of the corrected score, users as units"),
+    column(
+        "production_level",
+        D,
+        "production's mean per request, or its ratio, of which the score is the change; NULL for "
+        "metrics other than mean_change and kpi_relative_change",
+    ),
+    column("experimental_level", D, "the same of the experimental model"),
     column("test_statistic", D, "Wald statistic of the paired differences, clustered by user"),
     column("df", N, "its degrees of freedom, rare bins pooled; NULL for sizes"),
     column("p_value", D, "of equal distributions or means; for a size, of one above its threshold"),

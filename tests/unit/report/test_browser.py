@@ -186,6 +186,9 @@ def test_a_windows_numbers_answers_and_parts_can_be_read(data: ReportData, tmp_p
     windows = sorted(data.scores["window_start"].unique())
     later = scores["window_start"] >= windows[2]
     scores.loc[judged & later, "threshold"] = 0.06
+    scores.loc[scores["metric"] == "relative_mse", ["production_level", "experimental_level"]] = (
+        0.5, 0.75,
+    )  # fmt: skip
     stepped = dataclasses.replace(data, scores=scores)
     worst, chosen, whole, second = noted(render(stepped), CELLS, tmp_path)
     days = [f"{one:%Y-%m-%d}" for one in pd.to_datetime(windows)]
@@ -202,6 +205,7 @@ def test_a_windows_numbers_answers_and_parts_can_be_read(data: ReportData, tmp_p
         "▲ drifts",
     ]  # fmt: skip
     assert worst["numbers"][-1][-1] == "no threshold"
+    assert "0.57 (0.5 to 0.75)" in [one[3] for one in worst["numbers"]], "levels, where there are"
     assert (chosen["numbers"][0][3], whole["numbers"]) == ("0.02", [])
     assert worst["onset"] == [days[2]] * len(worst["onset"]) != []
     origin = "mean + 3 sd of the last 8 windows"

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from large_report import large_run
@@ -201,6 +202,18 @@ def test_of_hundreds_of_segments_the_page_draws_the_worst_and_says_so(
     scores = keyed(run.scores).query("key == @worst.key and threshold == threshold")
     ratio = scores["score_bias_corrected"] / scores["threshold"]
     assert worst["window"] == f"{scores.loc[ratio.idxmax(), 'window_start']:%Y-%m-%d}"
+
+
+def test_a_change_of_means_keeps_both_means(data: ReportData) -> None:
+    held = data.scores["metric"] == "relative_mse"
+    levels = {"production_level": 0.5, "experimental_level": 0.75}
+    scores = data.scores.assign(**{name: np.where(held, v, np.nan) for name, v in levels.items()})
+    rows = columns_of(render(dataclasses.replace(data, scores=scores)))["measures"]
+    mean = rows["metric"] == "relative_mse"
+    assert rows.loc[mean, ["production", "experimental"]].drop_duplicates().to_numpy().tolist() == [
+        [0.5, 0.75]
+    ]
+    assert rows.loc[~mean, ["production", "experimental"]].isna().all(axis=None)
 
 
 def columns_of(page: str) -> dict[str, pd.DataFrame]:

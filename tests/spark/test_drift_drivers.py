@@ -151,7 +151,7 @@ def breaches_of(rows: pd.DataFrame, group: int) -> Iterator[pd.DataFrame]:
     """The rows of each output and test of a group; there is at least one."""
     own = rows[rows["segment_id"] == f"g{group}"]
     assert len(own)
-    for _, breach in own.groupby(["output", "test"]):
+    for _, breach in own.groupby(["output", "test", "size_metric"]):
         yield breach
 
 
@@ -187,7 +187,7 @@ def test_without_old_versions_the_types_alone_are_named(drivers: pd.DataFrame, g
 def test_a_types_contribution_is_that_of_drift_contributions(
     job: Job, drivers: pd.DataFrame
 ) -> None:
-    keys = ["segment_id", "output", "test"]
+    keys = ["segment_id", "output", "test", "size_metric"]
     parts = rows_of(job, tables.DRIFT_CONTRIBUTIONS)
     singles = drivers[(drivers["dimension_1"] == "request_type") & drivers["dimension_2"].isna()]
     both = singles.merge(
@@ -254,7 +254,7 @@ def test_a_rerun_in_other_partitions_leaves_the_same_rows(job: Job) -> None:
         for name, value in kept.items():
             conf.set(name, value)
     for contract, rows in zip(explained, before, strict=True):
-        order = [n for n in ("segment_id", "output", "test", "rank") if n in rows]
+        order = [n for n in ("segment_id", "output", "test", "size_metric", "rank") if n in rows]
         again = rows_of(job, contract).sort_values(order, ignore_index=True)
         first = rows.sort_values(order, ignore_index=True)
         pd.testing.assert_frame_equal(again.astype(str), first.astype(str))

@@ -1,4 +1,4 @@
-"""Which request types bring a breaching segment's drift: signed parts that sum to the whole."""
+"""Which request types bring a drift: signed parts that sum to the whole, for each that breaches."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,9 +12,12 @@ from rehearsal.drift.direction import agreeing, together, window_parts
 from rehearsal.drift.measured import DISTRIBUTION, MEAN, SIZE, source_of
 
 COLUMNS = (
-    "segment_id", "output", "test", "request_type", "n_requests", "request_share", "contribution",
-    "share", "statistic", "size_metric", "size_contribution", "size_share", "rank",
+    "segment_id", "output", "test", "size_metric", "request_type", "n_requests", "request_share",
+    "contribution", "share", "statistic", "size_contribution", "size_share", "rank",
 )  # fmt: skip
+KEYS = ["segment_id", "output", "test", "size_metric"]
+"""What is attributed on its own: a segment's distribution of an output, or one metric of it."""
+KL = "kl_nats"
 SIZE_SUMS = {
     ("value", "flip_rate"): "n_flips", ("value", "mse"): "sum_distance",
     ("value", "relative_mse"): "sum_distance", ("value", "mae"): "sum_absolute",
@@ -28,38 +31,39 @@ class Direction:
 
     Of windows that drift opposite ways, those that go with the clearest one.
 
-    weights (distribution): w with statistic = d . w, so that a request that moves from bin i to
-    bin j adds w[j] - w[i]; (mean): (1,), what a difference of 1 adds; (size): (1,), 1.
-    size_weights give the part of KL(production || experimental) instead, likewise.
+    segment_id is None for all users. metric is what the parts of the size are parts of: the
+    metric in breach, or KL for a distribution, whose metrics share their test and of which only KL
+    splits by request. weights (distribution): w with statistic = d . w, so that a request that
+    moves from bin i to bin j adds w[j] - w[i]; (mean): (1,), what a difference of 1 adds; (size):
+    (1,), 1. size_weights give the part of KL(production || experimental) instead, likewise.
     """
 
-    segment_id: str
+    segment_id: str | None
     output: str
     test: str
-    metrics: tuple[str, ...]
+    metric: str
     windows: tuple[pd.Timestamp, ...]
     weights: np.ndarray
     size_weights: np.ndarray
 
 
 def directions(scores: pd.DataFrame, cells: Cells) -> Iterator[Direction]:
-    """Yield the direction of every segment, output and test with a breach.
+    """Yield the direction of every breach: an output's distribution, and each mean and size.
 
     Args:
         scores: rows of `drift_scores` of one run.
         cells: the counts they were made from.
     """
-    red = scores[(scores["status"] == "red") & scores["segment_id"].notna()]
-    for (segment, output, test), own in red.groupby(["segment_id", "output", "test"]):
+    red = scores[scores["status"] == "red"]
+    red = red.assign(size_metric=red["metric"].where(red["test"] != DISTRIBUTION, KL))
+    for (segment, output, test, metric), own in red.groupby(KEYS, dropna=False):
+        name = segment if isinstance(segment, str) else None
         starts = sorted(set(own["window_start"]))
-        at = cells.grid.places(str(segment), starts)
+        at = cells.grid.places(name, starts)
         stack = cells.stacks[source_of(str(output))]
         same, weights, size_weights = _along(stack, at, str(test))
         windows = tuple(starts[i] for i in np.flatnonzero(same))
-        metrics = tuple(dict.fromkeys(own["metric"]))
-        yield Direction(
-            str(segment), str(output), str(test), metrics, windows, weights, size_weights
-        )
+        yield Direction(name, str(output), str(test), str(metric), windows, weights, size_weights)
 
 
 def _along(stack: Stack, at: np.ndarray, test: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -92,27 +96,28 @@ def kl_weights(joint: np.ndarray) -> np.ndarray:
 def contributions(scores: pd.DataFrame, counts: pd.DataFrame, cells: Cells) -> pd.DataFrame:
     """Return the rows of `drift_contributions`, less run and version.
 
-    For each segment, output and test with a breach, over its breaching windows together:
+    For each breach of `directions`, over its breaching windows together:
 
     - distribution: c_t = d_t . S^-1 d with d_t the type's part of the difference of marginals;
       sums to the statistic d' S^-1 d. size_contribution is its part of KL in nats.
-    - mean: the same in one dimension; size_contribution is its part of the mean's change.
-    - size: the type's part of the sum (of flips, KL, squared or absolute differences).
+    - mean: the same in one dimension; size_contribution is its part of the change.
+    - size: the type's part of the sum (of flips, KL, squared or absolute differences);
+      size_contribution is its part of the metric.
 
     Args:
         scores: rows of `drift_scores` of one run.
-        counts: rows of `drift_counts` of the same run per request type (request_type not NULL).
+        counts: rows of `drift_counts` of the same run per request type (request_type not NULL); of
+            all segments where all users breach.
         cells: the rows of all types together.
     """
     rows: list[dict[str, object]] = []
     for one in directions(scores, cells):
-        source = source_of(one.output)
-        here = counts[
-            (counts["segment_id"] == one.segment_id)
-            & (counts["output"] == source)
-            & counts["window_start"].isin(one.windows)
-        ]
-        rows += _ranked(one, _parts(one, here))
+        here = (counts["output"] == source_of(one.output)) & counts["window_start"].isin(
+            one.windows
+        )
+        if one.segment_id is not None:
+            here &= counts["segment_id"] == one.segment_id
+        rows += _ranked(one, _parts(one, counts[here]))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -128,20 +133,26 @@ def _parts(one: Direction, counts: pd.DataFrame) -> pd.DataFrame:
         }
         table = np.stack([moved[name] for name in n.index]).astype(float)
         parts, sizes = table @ one.weights, table @ one.size_weights
-    elif one.test == MEAN:
-        change = by_type["sum_difference"].sum().to_numpy(float)
-        parts, sizes = change * one.weights[0], change / n.sum()
     else:
-        sums = by_type[SIZE_SUMS[one.output, one.metrics[0]]].sum().to_numpy(float)
-        parts, sizes = sums, sums / n.sum()
+        added = "sum_difference" if one.test == MEAN else SIZE_SUMS[one.output, one.metric]
+        sums = by_type[added].sum().to_numpy(float)
+        parts, sizes = sums * one.weights[0], sums / _divisor(one.metric, counts)
     return pd.DataFrame({"n": n.to_numpy(), "part": parts, "size": sizes}, n.index)
+
+
+def _divisor(metric: str, counts: pd.DataFrame) -> float:
+    """Return what a summed difference is divided by to be this metric; NaN where that is 0."""
+    n, total, squares = (
+        float(counts[name].sum()) for name in ("n_paired", "sum_production", "sum_production_sq")
+    )
+    divisors = {"kpi_relative_change": abs(total), "relative_mse": squares - total**2 / n}
+    return divisors.get(metric, n) or float("nan")
 
 
 def _ranked(one: Direction, parts: pd.DataFrame) -> list[dict[str, object]]:
     total, n, size = parts["part"].sum(), parts["n"].sum(), parts["size"].sum()
     if total == 0:  # types cancel exactly: there is a breach but no share to give
         return []
-    metric = {DISTRIBUTION: "kl_nats", MEAN: "mean_change"}.get(one.test, one.metrics[0])
     ordered = parts.assign(share=parts["part"] / total).reset_index()
     ordered = ordered.sort_values(["share", "request_type"], ascending=[False, True])
     rows: Iterator[Any] = ordered.itertuples()
@@ -150,13 +161,13 @@ def _ranked(one: Direction, parts: pd.DataFrame) -> list[dict[str, object]]:
             "segment_id": one.segment_id,
             "output": one.output,
             "test": one.test,
+            "size_metric": one.metric,
             "request_type": row.request_type,
             "n_requests": int(row.n),
             "request_share": row.n / n,
             "contribution": row.part,
             "share": row.share,
             "statistic": total if one.test != SIZE else float("nan"),
-            "size_metric": metric,
             "size_contribution": row.size,
             "size_share": row.size / size if size else float("nan"),
             "rank": rank,

@@ -19,7 +19,7 @@ _STEPS = float(1 << 42)
 
 @dataclass(frozen=True)
 class Breach:
-    """One segment, output and test that breaches, with how its requests are scored.
+    """A breach of one segment, with how its requests are scored.
 
     Scores are whole multiples of `unit`, a 2^42nd of a bound of the root of their summed squares:
     then every sum is exact (|sum| <= sqrt(requests) * 2^42), whatever the order, and the parts of
@@ -37,6 +37,11 @@ class Breach:
     before: tuple[pd.Timestamp, ...]
     """Starts of the windows before the drift began; empty: there are none."""
     unit: float
+
+    @property
+    def segment_id(self) -> str:
+        """The segment's name; what all users do together has no requests of its own to look at."""
+        return str(self.direction.segment_id)
 
     @cached_property
     def breaching(self) -> tuple[int, ...]:
@@ -87,7 +92,7 @@ class Breach:
         return p, e
 
     def _size(self, numbers: Mapping[str, np.ndarray], x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        wanted = SIZE_SUMS[self.direction.output, self.direction.metrics[0]]
+        wanted = SIZE_SUMS[self.direction.output, self.direction.metric]
         if wanted == "n_flips":
             p, e = self._bins(numbers, x, y)
             return np.asarray(p != e, float)
@@ -106,7 +111,7 @@ def breaches_of(
     names: Sequence[str],
     window: Window,
 ) -> tuple[Breach, ...]:
-    """Return every breach of a run, in the order of segment, output and test.
+    """Return every breach of a segment, in the order of segment, output, test and metric.
 
     Args:
         scores: rows of `drift_scores`.
@@ -116,12 +121,12 @@ def breaches_of(
         names: what was counted, in the order of `narrow`'s columns.
         window: the granularity.
     """
-    found = list(directions(scores, cells))
-    segments = sorted({one.segment_id for one in found})
+    found = list(directions(scores[scores["segment_id"].notna()], cells))
+    segments = sorted({str(one.segment_id) for one in found})
     first = cells.grid.windows["window_start"].min()
     begins = [began(one, onsets, first) for one in found]
     return tuple(
-        _breach(one, segments.index(one.segment_id), start, cells, bins, names, window)
+        _breach(one, segments.index(str(one.segment_id)), start, cells, bins, names, window)
         for one, start in zip(found, begins, strict=True)
     )
 
@@ -179,7 +184,7 @@ def _root_sum_squares(one: Direction, stack: Stack, at: np.ndarray) -> float:
     if one.test == DISTRIBUTION:
         step = one.weights[None, :] - one.weights[:, None]
         return float(np.sqrt((stack.joint[at].sum(axis=0) * step**2).sum()))
-    wanted = SIZE_SUMS[one.output, one.metrics[0]]
+    wanted = SIZE_SUMS[one.output, one.metric]
     if wanted == "sum_absolute":
         return float(np.sqrt(squares))
     # Of what is never negative the sum is a bound.

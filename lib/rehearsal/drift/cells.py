@@ -42,7 +42,7 @@ class Grid:
         """Number of the window of each cell, from 0."""
         return np.tile(np.arange(len(self.windows)), len(self.segments))
 
-    def places(self, segment_id: str, starts: Sequence[pd.Timestamp]) -> np.ndarray:
+    def places(self, segment_id: str | None, starts: Sequence[pd.Timestamp]) -> np.ndarray:
         """Return the cells of a segment's windows, by when they start."""
         held = list(self.windows["window_start"])
         first = self.segments.index(segment_id) * len(held)
@@ -96,6 +96,9 @@ def build_cells(
         segments: segments that must have cells.
         since: an instant in the first window; default: the first with requests.
     """
+    if counts.empty:
+        nothing = pd.DataFrame({"window_start": [], "window_end": []})
+        return Cells(Grid((None, *sorted(segments)), nothing), {})
     windows = _calendar(counts, since)
     known = sorted({*segments, *counts["segment_id"]})
     grid = Grid((None, *known), windows)

@@ -108,7 +108,7 @@ def reasons(
 
 def _known(breach: Breach, cells: Cells) -> dict[str, Accuracy]:
     direction = breach.direction
-    return accuracy(cells, direction.segment_id, list(breach.before), list(direction.windows))
+    return accuracy(cells, breach.segment_id, list(breach.before), list(direction.windows))
 
 
 def _row(
@@ -120,9 +120,10 @@ def _row(
 ) -> dict[str, Any]:
     direction = breach.direction
     row: dict[str, Any] = {
-        "segment_id": direction.segment_id,
+        "segment_id": breach.segment_id,
         "output": direction.output,
         "test": direction.test,
+        "size_metric": direction.metric,
         **dict.fromkeys(_BEFORE),
         **{side: _struct(known[side], gap_q[i]) for i, side in enumerate(SIDES)},
     }

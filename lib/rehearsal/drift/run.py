@@ -15,6 +15,7 @@ from rehearsal.drift.explain import explain_run
 from rehearsal.drift.monitor_table import drift_metrics
 from rehearsal.drift.score import score_counts
 from rehearsal.drift.stored import bins_rows, read_bins, segment_names
+from rehearsal.drift.summed import summed
 from rehearsal.drift.threshold import noise_run_names
 from rehearsal.errors import ContractError
 from rehearsal.runtime import Job
@@ -32,6 +33,9 @@ from rehearsal.tables.schemas import (
     REPLAYS,
     SEGMENT_PROFILES,
 )
+
+_OTHERS = ""
+"""The segments without a breach, together: no segment has this name."""
 
 
 def count_run(job: Job) -> Bins:
@@ -135,7 +139,7 @@ def score_run(job: Job, bins: Bins) -> tuple[list[str], int]:
 def attribute_run(job: Job) -> pd.DataFrame:
     """Replace the run's rows of `drift_contributions`, and return them; explain its breaches."""
     store = job.store
-    # Bounded by segments x windows x metrics, and by breaching segments x windows x types.
+    # Bounded by segments x windows x metrics, and by (breaching segments + 1) x windows x types.
     scores = store.read(DRIFT_SCORES, run_id=job.run_id).toPandas()
     if scores.empty:
         raise ContractError(
@@ -144,17 +148,25 @@ def attribute_run(job: Job) -> pd.DataFrame:
         )
     counts = store.read(DRIFT_COUNTS, run_id=job.run_id)
     bins = read_bins(store.read(DRIFT_BINS, bins_version=str(scores["bins_version"].iloc[0])))
-    breaching = sorted(scores.loc[scores["status"] == "red", "segment_id"].dropna().unique())
-    of_breaching = counts.where(F.col("segment_id").isin(breaching))
-    typed = of_breaching.where("request_type IS NOT NULL").toPandas()
-    cells = build_cells(of_breaching.where("request_type IS NULL").toPandas(), bins, breaching)
-    parts = contributions(scores, typed, cells)
-    rows = to_spark(job.spark, parts, DRIFT_CONTRIBUTIONS).withColumn(
+    red = scores.loc[scores["status"] == "red", "segment_id"]
+    breaching = sorted(red.dropna().unique())
+    rows = _counts_of(counts, breaching, everyone=bool(red.isna().any())).toPandas()
+    typed = rows["request_type"].notna()
+    cells = build_cells(rows[~typed], bins, breaching)
+    parts = contributions(scores, rows[typed], cells)
+    keyed = to_spark(job.spark, parts, DRIFT_CONTRIBUTIONS).withColumn(
         "segmentation_version", F.lit(job.segmentation.version)
     )
-    store.replace(DRIFT_CONTRIBUTIONS, rows, run_id=job.run_id)
+    store.replace(DRIFT_CONTRIBUTIONS, keyed, run_id=job.run_id)
     explain_run(job, scores, cells, bins)
     return parts
+
+
+def _counts_of(counts: DataFrame, segments: list[str], *, everyone: bool) -> DataFrame:
+    """Return the rows of these segments; with everyone, those of all others too, as one segment."""
+    own = F.col("segment_id").isin(segments)
+    rows = counts.where(own)
+    return rows.unionByName(summed(counts.where(~own), _OTHERS)) if everyone else rows
 
 
 def windows_between(span: Replay, window: Window) -> int:

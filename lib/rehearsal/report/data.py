@@ -201,6 +201,6 @@ def _generated(job: Job) -> DataFrame | None:
 
 _ORDER = (
     "step", "source_table", "scope", "segment_id", "window_start", "output", "metric", "test",
-    "column_name", "bin", "rank", "request_type", "epoch", "from_segment_id", "to_segment_id",
-    "user_id", "reason",
+    "size_metric", "column_name", "bin", "rank", "request_type", "epoch", "from_segment_id",
+    "to_segment_id", "user_id", "reason",
 )  # fmt: skip

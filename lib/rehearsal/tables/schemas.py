@@ -520,30 +520,32 @@ ALERTS = TableContract(
     slice_by=("run_id",),
 )
 
+SIZE_METRIC = column("size_metric", S, "what breaches; kl_nats stands for any of a distribution")
+
 DRIFT_CONTRIBUTIONS = TableContract(
     name="drift_contributions",
-    comment="Signed part of a breaching segment's drift that each request type brings",
+    comment="Signed part of each breach that each request type brings; parts sum to the whole",
     made_by="attribute-drift",
     schema=StructType(
         [
             RUN,
             VERSION,
-            SEGMENT,
+            SEGMENT_OR_ALL,
             OUTPUT_NAME,
             column("test", S, "distribution, mean or size"),
+            SIZE_METRIC,
             TYPE,
             column("n_requests", L, "requests of the type in the breaching windows"),
             column("request_share", D, "of the segment's requests there, 0..1"),
             column("contribution", D, "part of the test statistic (size: of the sum), signed"),
-            column("share", D, "contribution over its sum; sums to 1 per segment, output, test"),
+            column("share", D, "contribution over its sum; sums to 1 over the request types"),
             column("statistic", D, "test statistic that contributions sum to; NULL for sizes"),
-            column("size_metric", S, "the metric that size_contribution is a part of"),
-            column("size_contribution", D, "part of that metric over the breaching windows"),
+            column("size_contribution", D, "part of size_metric, over the breaching windows"),
             column("size_share", D, "size_contribution over its sum"),
             column("rank", N, "1 = drives the drift most"),
         ]
     ),
-    key=("run_id", "segment_id", "output", "test", "request_type"),
+    key=("run_id", "segment_id", "output", "test", "size_metric", "request_type"),
     slice_by=("run_id",),
 )
 
@@ -561,6 +563,7 @@ DRIFT_DRIVERS = TableContract(
             SEGMENT,
             OUTPUT_NAME,
             column("test", S, "distribution, mean or size"),
+            SIZE_METRIC,
             column("rank", N, "1 = the most share beyond request_share"),
             column("dimension_1", S, _DIMENSION),
             column("value_1", S, _VALUE),
@@ -578,8 +581,8 @@ DRIFT_DRIVERS = TableContract(
         ]
     ),
     key=(
-        "run_id", "segment_id", "output", "test", "dimension_1", "value_1", "dimension_2",
-        "value_2",
+        "run_id", "segment_id", "output", "test", "size_metric", "dimension_1", "value_1",
+        "dimension_2", "value_2",
     ),
     slice_by=("run_id",),
 )  # fmt: skip
@@ -606,6 +609,7 @@ DRIFT_REASONS = TableContract(
             SEGMENT,
             OUTPUT_NAME,
             column("test", S, "distribution, mean or size"),
+            SIZE_METRIC,
             column(
                 "verdict",
                 S,
@@ -638,7 +642,7 @@ DRIFT_REASONS = TableContract(
             ),
         ]
     ),
-    key=("run_id", "segment_id", "output", "test"),
+    key=("run_id", "segment_id", "output", "test", "size_metric"),
     slice_by=("run_id",),
 )
 

@@ -88,8 +88,30 @@ def test_a_part_in_other_windows_is_refused(job: Job) -> None:
     given = job.settings.model_dump(by_alias=True)
     given["drift"]["window"] = "day"
     other = replace(job, settings=Settings.model_validate(given))
-    with pytest.raises(ContractError, match="run score-drift without --since and --until"):
+    changed = 'window was "week", is "day" now; run score-drift without --since and --until'
+    with pytest.raises(ContractError, match=changed):
         scoring.step(over(other, "2026-03-11", "2026-03-12"))
+
+
+def test_a_part_under_another_kpi_or_model_is_refused_by_both_steps(job: Job) -> None:
+    given = job.settings.model_dump(by_alias=True)
+    given["kpis"]["yes_rate"]["label"] = "no"
+    given["models"]["experimental"] = given["models"]["production"]
+    other = replace(job, settings=Settings.model_validate(given))
+    told = r'replays of run r1: experimental was .*kpis.yes_rate.label was "yes", is "no" now'
+    with pytest.raises(ContractError, match=told):
+        replaying.step(over(other, "2026-03-11", "2026-03-12"))
+    # Counted from replays that were made anew since.
+    tampered = job.store.read(REPLAYS, run_id=job.run_id, origin="logged").limit(1)
+    as_of = F.regexp_replace("settings_json", '"label":"yes"', '"label":"no"')
+    elsewhere = replace(job, run_id="elsewhere")
+    job.store.replace(REPLAYS, tampered.withColumn("settings_json", as_of), run_id="elsewhere",
+                      origin="logged")  # fmt: skip
+    counts = job.store.read(DRIFT_COUNTS, run_id=job.run_id).limit(3)
+    job.store.replace(DRIFT_COUNTS, counts, run_id="elsewhere")
+    told = r'drift_counts of run elsewhere: replays.kpis.yes_rate.label was "yes", is "no" now; run'
+    with pytest.raises(ContractError, match=told):
+        scoring.step(over(elsewhere, "2026-03-11", "2026-03-12"))
 
 
 @pytest.mark.parametrize(

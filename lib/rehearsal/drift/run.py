@@ -10,6 +10,7 @@ from rehearsal.drift.alerts import ALL_USERS, alerts
 from rehearsal.drift.attribute import contributions
 from rehearsal.drift.bins import Bins, check_classes, pin_bins
 from rehearsal.drift.cells import build_cells
+from rehearsal.drift.counted_with import counted_with
 from rehearsal.drift.counts import drift_counts
 from rehearsal.drift.explain import explain_run
 from rehearsal.drift.monitor_table import drift_metrics
@@ -22,6 +23,7 @@ from rehearsal.runtime import Job
 from rehearsal.settings import Replay, Window
 from rehearsal.span import window_starts
 from rehearsal.tables.frames import to_spark
+from rehearsal.tables.made_with import COLUMN, as_json, refuse_other
 from rehearsal.tables.schemas import (
     ALERTS,
     DRIFT_BINS,
@@ -43,19 +45,27 @@ def count_run(job: Job) -> Bins:
 
     With a span only its windows are counted anew, in the bins of the run's other windows, and
     only files with requests in them are read.
+
+    Raises:
+        ContractError: the run's other windows are not there, or were counted otherwise.
     """
     store, drift = job.store, job.settings.drift
     replays = store.read(REPLAYS, run_id=job.run_id, origin="logged")
     bins = _bins(job, replays)
+    made_with = as_json(
+        counted_with(job.settings, _replayed_with(replays), bins, job.segmentation.version)
+    )
     span = job.span.over_windows(drift.window) if job.span else None
     if span is not None:
+        kept = store.read(DRIFT_COUNTS, run_id=job.run_id)
+        refuse_other(DRIFT_COUNTS, kept, job.run_id, made_with)
         at = F.col("requested_at")
         replays = replays.where((at >= F.lit(span.start)) & (at < F.lit(span.end)))
     graded = job.settings.requests.columns.outcome is not None
     rows = drift_counts(
         replays, job.segments(), bins, drift.window, list(job.settings.kpis), graded=graded
     )
-    keyed = rows.withColumns(_versions(job, bins))
+    keyed = rows.withColumns(_versions(job, bins) | {COLUMN: F.lit(made_with)})
     if span is None:
         store.replace(DRIFT_COUNTS, keyed, run_id=job.run_id)
     else:
@@ -64,11 +74,17 @@ def count_run(job: Job) -> Bins:
     return bins
 
 
+def _replayed_with(replays: DataFrame) -> str | None:
+    row = replays.select(COLUMN).head()
+    return row[COLUMN] if row is not None else None
+
+
 def _bins(job: Job, replays: DataFrame) -> Bins:
     """Return the bins that settings name, those of the run if a part of it is kept, or new ones."""
     store, version = job.store, job.settings.drift.bins_version
     if job.span is not None:
-        version = _kept_version(job)
+        kept = _kept_version(job)
+        version = version or kept
     if version is None:
         bins = pin_bins(replays, job.settings.drift, job.settings.seed)
         store.replace(DRIFT_BINS, bins_rows(job.spark, bins), bins_version=bins.version)
@@ -82,23 +98,15 @@ def _kept_version(job: Job) -> str:
     """Return the bins of the run's counts, which a part of it must go on with.
 
     Raises:
-        ContractError: there are none, or they are of other settings or other segments.
+        ContractError: there are none.
     """
     kept = None
     if job.store.exists(DRIFT_COUNTS):
-        names = ("bins_version", "segmentation_version", "granularity")
-        kept = job.store.read(DRIFT_COUNTS, run_id=job.run_id).select(*names).head()
+        kept = job.store.read(DRIFT_COUNTS, run_id=job.run_id).select("bins_version").head()
     if kept is None:
         raise ContractError(
             f"run {job.run_id} has no counts yet that a part could be added to; "
             "run score-drift without --since and --until first"
-        )
-    drift, held = job.settings.drift, job.segmentation.version
-    wanted = (drift.bins_version or kept["bins_version"], held, drift.window)
-    if tuple(kept) != wanted:
-        raise ContractError(
-            f"run {job.run_id} was counted with bins, segmentation and window {tuple(kept)}, now "
-            f"they are {wanted}; run score-drift without --since and --until to count all anew"
         )
     return str(kept["bins_version"])
 

@@ -297,6 +297,7 @@ SEGMENT_MIGRATIONS = TableContract(
     slice_by=("segmentation", "run_id"),
 )
 
+MADE_WITH = column("settings_json", S, "what it was made with; a part of a run has the same")
 MODEL_OUTPUT = StructType([StructField("probabilities", ArrayType(D)), StructField("value", D)])
 KPI_PAIR = _struct(production=D, experimental=D)
 
@@ -319,6 +320,7 @@ REPLAYS = TableContract(
             column("experimental_model", S, "resolved model, or 'stored'"),
             column("classes", ArrayType(S), "class order of both probability arrays"),
             column("outcome", S, "what was logged to have happened; NULL = unknown"),
+            MADE_WITH,
         ]
     ),
     key=("run_id", "request_id"),
@@ -390,6 +392,7 @@ DRIFT_COUNTS = TableContract(
                 ArrayType(D),
                 "sum over users of the fourth power of their difference in each bin",
             ),
+            MADE_WITH,
         ]
     ),
     key=("run_id", "segment_id", "window_start", "request_type", "output"),

@@ -7,7 +7,11 @@ from pyspark.sql.types import DataType, StructField, StructType
 
 @dataclass(frozen=True)
 class TableContract:
-    """What a table holds; `open` tables carry the user's own columns beside the declared ones."""
+    """What a table holds; `open` tables carry the user's own columns beside the declared ones.
+
+    partition_by: so that a run's files are its own, and runs that write at once do not conflict. A
+    table that was made otherwise stays as it is.
+    """
 
     name: str
     comment: str

@@ -62,6 +62,7 @@ QUARANTINE = TableContract(
     ),
     key=(),
     slice_by=("run_id", "step"),
+    partition_by=("run_id",),
 )
 
 SEGMENTATION = column("segmentation", S, "the history of segments this belongs to (segments.name)")
@@ -118,6 +119,7 @@ USER_FEATURES = TableContract(
     ),
     key=("run_id", "user_id"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 SEGMENTATIONS = TableContract(
@@ -199,6 +201,7 @@ SEGMENT_ASSIGNMENTS = TableContract(
     ),
     key=("run_id", "user_id"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 SEGMENTS = TableContract(
@@ -243,6 +246,7 @@ SEGMENT_PROFILES = TableContract(
     ),
     key=("run_id", "segment_id", "feature"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 SEGMENT_SAMPLES = TableContract(
@@ -262,6 +266,7 @@ SEGMENT_SAMPLES = TableContract(
     ),
     key=("run_id", "segment_id", "user_id"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 SEGMENT_MIGRATIONS = TableContract(
@@ -342,6 +347,7 @@ DRIFT_BINS = TableContract(
     ),
     key=("bins_version", "output"),
     slice_by=("bins_version",),
+    partition_by=("bins_version",),
 )
 
 DRIFT_COUNTS = TableContract(
@@ -397,6 +403,7 @@ DRIFT_COUNTS = TableContract(
     ),
     key=("run_id", "segment_id", "window_start", "request_type", "output"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 _JUDGED = [
@@ -438,6 +445,7 @@ DRIFT_SCORES = TableContract(
     ),
     key=("run_id", "segment_id", "window_start", "output", "metric"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 DRIFT_ONSETS = TableContract(
@@ -462,6 +470,7 @@ DRIFT_ONSETS = TableContract(
     ),
     key=("run_id", "segment_id", "output", "test"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 _TEST, _SPAN = _struct(statistic=D, pvalue=D), _struct(start=T, end=T)
@@ -494,6 +503,7 @@ DRIFT_METRICS = TableContract(
     ),
     key=("run_id", "slice_value", "window", "column_name"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 ALERTS = TableContract(
@@ -521,6 +531,7 @@ ALERTS = TableContract(
     ),
     key=("run_id", "segment_id", "window_start", "output", "metric"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 SIZE_METRIC = column("size_metric", S, "what breaches; kl_nats stands for any of a distribution")
@@ -550,6 +561,7 @@ DRIFT_CONTRIBUTIONS = TableContract(
     ),
     key=("run_id", "segment_id", "output", "test", "size_metric", "request_type"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 _DIMENSION = "request_type, a mapped feature or profile attribute, 'hour of day', 'part of week'"
@@ -588,6 +600,7 @@ DRIFT_DRIVERS = TableContract(
         "dimension_2", "value_2",
     ),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )  # fmt: skip
 
 _ACCURACY = _struct(
@@ -647,6 +660,7 @@ DRIFT_REASONS = TableContract(
     ),
     key=("run_id", "segment_id", "output", "test", "size_metric"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 SYNTHESIZERS = TableContract(
@@ -678,6 +692,7 @@ SYNTHESIZERS = TableContract(
     ),
     key=("run_id", "segment_id"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 PROVENANCE = [
@@ -724,6 +739,7 @@ FIDELITY = TableContract(
     ),
     key=("run_id", "segment_id", "column_name", "bin"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 AUGMENTED_REQUESTS = TableContract(
@@ -765,6 +781,7 @@ EFFECTS = TableContract(
     ),
     key=("run_id", "scope", "segment_id", "request_type"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 ALERT_DELIVERIES = TableContract(
@@ -784,6 +801,7 @@ ALERT_DELIVERIES = TableContract(
     ),
     key=("run_id", "sink", "digest"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 ALL = (

@@ -22,6 +22,7 @@ from rehearsal.errors import ContractError
 from rehearsal.runtime import Job
 from rehearsal.settings import Replay, Window
 from rehearsal.span import window_starts
+from rehearsal.tables.contract import no_rows_of
 from rehearsal.tables.frames import to_spark
 from rehearsal.tables.made_with import COLUMN, as_json, refuse_other
 from rehearsal.tables.schemas import (
@@ -150,10 +151,7 @@ def attribute_run(job: Job) -> pd.DataFrame:
     # Bounded by segments x windows x metrics, and by (breaching segments + 1) x windows x types.
     scores = store.read(DRIFT_SCORES, run_id=job.run_id).toPandas()
     if scores.empty:
-        raise ContractError(
-            f"drift_scores has no rows of run {job.run_id}; "
-            "`rehearsal score-drift` with the same run id makes them"
-        )
+        raise no_rows_of(DRIFT_SCORES, job.run_id)
     counts = store.read(DRIFT_COUNTS, run_id=job.run_id)
     bins = read_bins(store.read(DRIFT_BINS, bins_version=str(scores["bins_version"].iloc[0])))
     red = scores.loc[scores["status"] == "red", "segment_id"]

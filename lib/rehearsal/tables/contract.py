@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from pyspark.sql.types import DataType, StructField, StructType
 
+from rehearsal.errors import ContractError
+
 
 @dataclass(frozen=True)
 class TableContract:
@@ -21,6 +23,14 @@ class TableContract:
     slice_by: tuple[str, ...]
     partition_by: tuple[str, ...] = ()
     open: bool = False
+
+
+def no_rows_of(contract: TableContract, run_id: str) -> ContractError:
+    """Return the error that a run has no rows in a table, naming the step that makes them."""
+    return ContractError(
+        f"{contract.name} has no rows of run {run_id}; "
+        f"`rehearsal {contract.made_by}` with the same run id makes them"
+    )
 
 
 def column(name: str, kind: DataType, comment: str, *, nullable: bool = True) -> StructField:

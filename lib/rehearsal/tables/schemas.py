@@ -406,6 +406,7 @@ DRIFT_COUNTS = TableContract(
     partition_by=("run_id",),
 )
 
+TEST = column("test", S, "distribution, mean or size; metrics of one test share its p-value")
 _JUDGED = [
     column("score", D, "raw; NULL when there is too little data"),
     column("score_bias_corrected", D, "score less its expectation under no drift"),
@@ -437,7 +438,7 @@ DRIFT_SCORES = TableContract(
             GRANULARITY,
             OUTPUT_NAME,
             METRIC,
-            column("test", S, "distribution, mean or size; metrics of one test share its p-value"),
+            TEST,
             column("drift_type", S, "EXPERIMENTAL_VS_PRODUCTION on the same requests"),
             *_JUDGED,
             BINS,
@@ -520,6 +521,7 @@ ALERTS = TableContract(
             GRANULARITY,
             OUTPUT_NAME,
             METRIC,
+            TEST,
             column("score", D, "bias-corrected score"),
             column("threshold", D, "the score from which it is a breach"),
             column("threshold_origin", S, "set, or how it was calibrated"),
@@ -786,22 +788,27 @@ EFFECTS = TableContract(
 
 ALERT_DELIVERIES = TableContract(
     name="alert_deliveries",
-    comment="Who was told of a run's alerts; what is delivered is not sent again",
+    comment="Who was told of which breach of a release; told again only when it is worse",
     made_by="notify",
     schema=StructType(
         [
-            RUN,
+            column("release", S, "the pair of models, whatever the run; stored outputs: the run"),
+            column("production_model", S, "resolved model, or 'stored'"),
+            column("experimental_model", S, "resolved model, or 'stored'"),
             column("sink", S, "name in notify.sinks"),
-            column("digest", S, "of the run's alerts: other alerts, another message"),
+            SEGMENT_OR_ALL,
+            OUTPUT_NAME,
+            METRIC,
+            column("ratio", D, "|score| / threshold in its worst window, the most that was told"),
+            column("run_id", S, "the run that told it last, or tried to"),
             column("status", S, "delivered, or failed: the next run tries again"),
             column("reason", S, "why it failed; never the sink's URL"),
             column("n_attempts", N, "of the last run that tried; 0 = there was no usable URL"),
-            column("n_alerts", L, "rows of alerts the message is about"),
         ]
     ),
-    key=("run_id", "sink", "digest"),
-    slice_by=("run_id",),
-    partition_by=("run_id",),
+    key=("release", "sink", "segment_id", "output", "metric", "status"),
+    slice_by=("release",),
+    partition_by=("release",),
 )
 
 ALL = (

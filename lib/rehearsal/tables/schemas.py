@@ -477,19 +477,25 @@ DRIFT_ONSETS = TableContract(
 _TEST, _SPAN = _struct(statistic=D, pvalue=D), _struct(start=T, end=T)
 DRIFT_METRICS = TableContract(
     name="drift_metrics",
-    comment="Raw drift_scores, a row per segment, window and output, in Databricks' column names",
+    comment="Raw drift_scores, a row per segment, window and output, in the column names of "
+    "Databricks' drift metrics tables; of its deltas there are none, and a run_id tells runs apart",
     made_by="score-drift",
     schema=StructType(
         [
             RUN,
             column("window", _SPAN, "UTC"),
             column("granularity", S, "1 day, 1 week or 1 month"),
-            column("monitor_version", S, "segmentation and bins"),
+            column("monitor_version", S, "segmentation/bins; a number there"),
             column("slice_key", S, "segment_id; NULL = the whole table"),
             column("slice_value", S, "the segment; NULL = the whole table"),
             column("column_name", S, "value or class"),
-            column("window_cmp", _SPAN, "NULL: models are compared, not windows"),
-            column("drift_type", S, "EXPERIMENTAL_VS_PRODUCTION on the same requests"),
+            column("window_cmp", _SPAN, "NULL, as it is there for BASELINE"),
+            column(
+                "drift_type",
+                S,
+                "EXPERIMENTAL_VS_PRODUCTION on the same requests: what BASELINE is there, with "
+                "production's outputs in the same window as the baseline; no row is CONSECUTIVE",
+            ),
             column("count", L, "paired requests counted"),
             column("js_distance", D, "Jensen-Shannon distance, 0..1"),
             column("ks_test", _TEST, "KS distance at bin edges, p-value of the paired test; value"),

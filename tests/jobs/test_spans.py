@@ -39,15 +39,17 @@ def over(job: Job, since: str, until: str, **changes: Any) -> Job:
     return replace(job, span=span, **changes)
 
 
-def ending(settings: Settings, end: str, bins_version: str) -> Settings:
-    """The same settings with an earlier end, and bins that another run has pinned."""
+def ending(settings: Settings, end: str, bins_version: str, spending: str) -> Settings:
+    """The same settings with an earlier end, bins that another run has pinned, and a spending."""
     given = settings.model_dump(by_alias=True)
-    given["replay"]["end"], given["drift"]["bins_version"] = end, bins_version
+    given["replay"]["end"] = end
+    given["drift"] |= {"bins_version": bins_version, "spending": spending}
     return Settings.model_validate(given)
 
 
-def rows(job: Job, contract: Any) -> pd.DataFrame:
+def rows(job: Job, contract: Any, condition: str = "true") -> pd.DataFrame:
     own = job.store.read(contract).where(F.col("run_id") == job.run_id).drop("run_id")
+    own = own.where(condition)
     texts = own.select(F.to_json(F.struct("*")).alias("row"))
     return texts.orderBy("row").toPandas()
 
@@ -68,15 +70,23 @@ def test_a_week_done_anew_leaves_every_table_as_it_was(job: Job) -> None:
 
 def test_a_log_that_grows_is_counted_as_if_it_came_at_once(job: Job) -> None:
     version = job.store.read(DRIFT_SCORES, run_id=job.run_id).head()["bins_version"]
-    grown = Job(job.spark, ending(job.settings, WEEKS[2], version), "grown")
+    grown = Job(job.spark, ending(job.settings, WEEKS[2], version, "endless"), "grown")
     replaying.step(grown)
     scoring.step(grown)
-    longer = Job(job.spark, ending(job.settings, WEEKS[4], version), "grown")
+    longer = Job(job.spark, ending(job.settings, WEEKS[4], version, "endless"), "grown")
     part = over(longer, WEEKS[2], WEEKS[4])
     replaying.step(part)
     scoring.step(part)
-    for contract in (DRIFT_COUNTS, DRIFT_SCORES, ALERTS):
-        pd.testing.assert_frame_equal(rows(grown, contract), rows(job, contract))
+    both = (rows(one, REPLAYS, "origin = 'logged'") for one in (grown, job))
+    pd.testing.assert_frame_equal(*both)
+    before = {contract.name: rows(grown, contract) for contract in TABLES}
+    scoring.step(longer)
+    for contract in TABLES:
+        pd.testing.assert_frame_equal(rows(grown, contract), before[contract.name])
+    # Evenly, the weeks told already would have had another share of alpha.
+    even = Job(job.spark, ending(job.settings, WEEKS[4], version, "even"), "grown")
+    with pytest.raises(ContractError, match='spending was "endless", is "even over 4 windows" now'):
+        scoring.step(over(even, WEEKS[2], WEEKS[4]))
 
 
 def test_a_part_of_a_run_that_was_never_counted_is_refused(job: Job) -> None:

@@ -13,12 +13,12 @@ from rehearsal.drift.alerts import alerts
 from rehearsal.drift.attribute import contributions, kl_weights
 from rehearsal.drift.bins import Bins
 from rehearsal.drift.cells import build_cells
-from rehearsal.drift.run import windows_between
 from rehearsal.drift.score import Scored, score_counts
 from rehearsal.drift.threshold import with_thresholds
 from rehearsal.drift.verdict import with_verdicts
 from rehearsal.errors import ContractError
 from rehearsal.settings import METRICS, Drift, Replay, Thresholds
+from rehearsal.span import windows_between
 from rehearsal.stats.divergence import divergence, shares
 
 BINS = Bins((0.25, 0.5, 0.75), ("no", "yes"))
@@ -143,6 +143,25 @@ def test_q_values_hold_the_share_of_alpha_of_their_window(counts: pd.DataFrame) 
     ratio = many.loc[below, "q_value"] / few.loc[below, "q_value"]
     # Exactly so for segments; within one, tests also pay for fewer segments being selected.
     assert ratio.min() == pytest.approx(60 / N_DAYS)
+
+
+@pytest.mark.parametrize(("spending", "same"), [("endless", True), ("even", False)])
+def test_only_endless_spending_leaves_told_windows_as_they_were_when_a_replay_grows(
+    counts: pd.DataFrame, spending: str, same: bool
+) -> None:
+    rows, settings = whole(counts), drift(spending=spending)
+    early = rows[rows["window_start"] < pd.Timestamp("2026-03-06")]
+    told, grown = (
+        score_counts(held, BINS, settings, SEGMENTS, n_windows=n).scores
+        for held, n in ((early, 4), (rows, N_DAYS))
+    )
+    again = grown[grown["window"] < 4].reset_index(drop=True)
+    keys = ["segment_id", "window", "output", "metric"]
+    told, again = (one.sort_values(keys, ignore_index=True) for one in (told, again))
+    if same:
+        pd.testing.assert_frame_equal(again, told)
+    else:
+        assert (again["q_value"] > told["q_value"]).any()
 
 
 def test_a_kpi_change_is_relative_to_production(counts: pd.DataFrame, scored: Scored) -> None:

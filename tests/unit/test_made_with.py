@@ -35,15 +35,22 @@ def test_the_same_settings_are_the_same_text_whatever_their_order() -> None:
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"drift": {"window": "day"}}, ['window was "week", is "day" now']),
+        ({"drift": {"window": "day"}},
+         ['spending was "even over 53 windows", is "even over 365 windows" now',
+          'window was "week", is "day" now']),
         ({"drift": {"bins": 20}}, ["bins was 10, is 20 now"]),
         ({"drift": {"value_edges": [0.5]}}, ["value_edges was null, is [0.5] now"]),
         ({"kpis": {}}, ['outputs was ["value", "class", "yes_rate"], is ["value", "class"] now']),
         ({"columns": {"outcome": "bought"}},
          [('outputs was ["value", "class", "yes_rate"], is ["value", "class", "calibration", '
            '"log_loss", "yes_rate"] now')]),
-        ({"start": "2026-02-01"},
-         ['segments_as_of was "2026-01-01T00:00:00+00:00", is "2026-02-01T00:00:00+00:00" now']),
+        ({"start": "2026-02-01", "drift": {"spending": "endless"}},
+         ['segments_as_of was "2026-01-01T00:00:00+00:00", is "2026-02-01T00:00:00+00:00" now',
+          'spending was "even over 53 windows", is "endless" now']),
+        ({"drift": {"spending": "endless"}},
+         ['spending was "even over 53 windows", is "endless" now']),
+        ({"replay": {"start": "2026-01-01", "end": "2027-01-08"}},
+         ['spending was "even over 53 windows", is "even over 54 windows" now']),
         # What is made of the counts afterwards may change.
         ({"drift": {"alpha": 0.01, "min_users": 40, "thresholds": {"psi": 0.2}}}, []),
     ],
@@ -53,6 +60,12 @@ def test_what_counts_depend_on_is_told_by_name(
 ) -> None:
     before = counted(plain_settings(kpis=KPIS))
     assert told(before, counted(plain_settings(**{"kpis": KPIS} | changed))) == expected
+
+
+def test_an_endless_replay_may_grow() -> None:
+    endless = {"drift": {"spending": "endless"}}
+    longer = plain_settings(replay={"start": "2026-01-01", "end": "2028-01-01"}, **endless)
+    assert told(counted(plain_settings(**endless)), counted(longer)) == []
 
 
 def test_other_bins_segments_and_replays_are_told() -> None:

@@ -6,12 +6,16 @@ from typing import Any
 from rehearsal.drift.bins import Bins
 from rehearsal.drift.narrow import outputs_of
 from rehearsal.settings import Settings
+from rehearsal.span import windows_between
 
 
 def counted_with(
     settings: Settings, replayed_with: str | None, bins: Bins, segmentation_version: str
 ) -> dict[str, Any]:
     """Return what parts of a run must have in common to be counts of one thing.
+
+    How alpha is spent is part of it: evenly over the windows to the replay's end, every window has
+    another share under another end, and what was told of earlier ones would be told otherwise.
 
     Args:
         settings: of the rehearsal.
@@ -20,6 +24,9 @@ def counted_with(
         segmentation_version: whom users are counted for, as of the start of the replay.
     """
     drift, graded = settings.drift, settings.requests.columns.outcome is not None
+    spending: str = drift.spending
+    if spending == "even":
+        spending = f"even over {windows_between(settings.replay, drift.window)} windows"
     return {
         "replays": json.loads(replayed_with) if replayed_with else None,
         "outputs": outputs_of(bins, list(settings.kpis), graded=graded),
@@ -29,4 +36,5 @@ def counted_with(
         "window": drift.window,
         "segmentation_version": segmentation_version,
         "segments_as_of": settings.replay.start.isoformat(),
+        "spending": spending,
     }

@@ -1,7 +1,5 @@
 """One run's replays to its tables of counts and scores."""
 
-from datetime import timedelta
-
 import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -20,8 +18,7 @@ from rehearsal.drift.summed import summed
 from rehearsal.drift.threshold import noise_run_names
 from rehearsal.errors import ContractError
 from rehearsal.runtime import Job
-from rehearsal.settings import Replay, Window
-from rehearsal.span import window_starts
+from rehearsal.span import windows_between
 from rehearsal.tables.contract import no_rows_of
 from rehearsal.tables.frames import to_spark
 from rehearsal.tables.made_with import COLUMN, as_json, refuse_other
@@ -173,11 +170,6 @@ def _counts_of(counts: DataFrame, segments: list[str], *, everyone: bool) -> Dat
     own = F.col("segment_id").isin(segments)
     rows = counts.where(own)
     return rows.unionByName(summed(counts.where(~own), _OTHERS)) if everyone else rows
-
-
-def windows_between(span: Replay, window: Window) -> int:
-    """Return how many windows the replay touches, so that alpha is spent over them all."""
-    return len(window_starts(span.start, span.end - timedelta(microseconds=1), window))
 
 
 def _versions(job: Job, bins: Bins) -> dict[str, Column]:

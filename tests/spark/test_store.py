@@ -39,6 +39,7 @@ def test_a_table_of_an_earlier_version_gains_the_columns_declared_since(job: Job
         F.lit("log").alias("source_table"), F.lit("why").alias("reason")
     )
     job.store.replace(earlier, row, run_id="r1", step="replay")
+    assert job.store.read(QUARANTINE).head()["row_json"] is None
     job.store.replace(
         QUARANTINE, row.withColumn("row_json", F.lit("{}")), run_id="r2", step="replay"
     )

@@ -1,6 +1,7 @@
 """Send a run's breaches to chat, mail or a webhook, and its gauges to Prometheus.
 
-Reads alerts, drift_scores and replays; writes alert_deliveries, so that a rerun is silent.
+Reads alerts, drift_scores, drift_onsets and replays; writes alert_deliveries, so that what was told
+of a release is not told again, by a rerun or by another run of it, unless it is worse.
 """
 
 import time

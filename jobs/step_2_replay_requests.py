@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from rehearsal.replay.replay import replay_requests
 from rehearsal.runtime import Job, run_main, step_command
+from rehearsal.tables.made_with import refuse_other
 from rehearsal.tables.schemas import REPLAYS
 from rehearsal.tables.source import read_requests, read_users
 
@@ -14,7 +15,11 @@ NAME = "replay"
 
 
 def step(job: Job) -> str:
-    """Score every logged request of the replay range, or of a span of it, with both models."""
+    """Score every logged request of the replay range, or of a span of it, with both models.
+
+    Raises:
+        ContractError: the rest of the run was replayed with other models, KPIs or outcomes.
+    """
     settings, store = job.settings, job.store
     span, whole = job.span or settings.replay, job.span is None
     log = read_requests(job.spark, settings, span.start, span.end, timeless=whole)
@@ -24,6 +29,8 @@ def step(job: Job) -> str:
     if whole:
         store.replace(REPLAYS, replayed.rows, **kept)
     else:
+        if store.exists(REPLAYS):
+            refuse_other(REPLAYS, store.read(REPLAYS, **kept), job.run_id, replayed.made_with)
         within = ("requested_at", span.start, span.end)
         store.replace_within(REPLAYS, replayed.rows, within, **kept)
     aside = job.set_aside(NAME, [log.rejected, replayed.rejected])

@@ -1,4 +1,4 @@
-"""Attribute each breaching segment's drift to request types and sub-populations, and say why.
+"""Attribute each breach to request types, a segment's also to sub-populations, and say why.
 
 Reads drift_scores, drift_counts, drift_onsets, replays, requests and users; writes
 drift_contributions, drift_drivers and drift_reasons.
@@ -6,6 +6,7 @@ drift_contributions, drift_drivers and drift_reasons.
 
 from collections.abc import Sequence
 
+from rehearsal.drift.alerts import ALL_USERS
 from rehearsal.drift.run import attribute_run
 from rehearsal.runtime import Job, run_main, step_command
 
@@ -13,10 +14,11 @@ NAME = "attribute-drift"
 
 
 def step(job: Job) -> str:
-    """Split the drift of every breaching segment and output, and find where it comes from."""
+    """Split every breach by request type, and find where those of segments come from."""
     parts = attribute_run(job)
-    first = parts[parts["rank"] == 1].drop_duplicates(["request_type", "segment_id"])
-    top = [f"{row.request_type} in {row.segment_id}" for row in first.itertuples()]
+    parts = parts.assign(where=parts["segment_id"].fillna(ALL_USERS))
+    first = parts[parts["rank"] == 1].drop_duplicates(["request_type", "where"])
+    top = [f"{row.request_type} in {row.where}" for row in first.itertuples()]
     return f"strongest: {', '.join(top)}" if top else "no breach to attribute"
 
 

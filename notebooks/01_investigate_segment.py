@@ -43,7 +43,9 @@ profile.where(F.col("segment_id") == segment).orderBy("rank").select(
 ).show(10, truncate=False)
 contributions = job.store.read(tables.DRIFT_CONTRIBUTIONS, run_id=RUN_ID)
 of_segment = contributions.where(F.col("segment_id") == segment)
-of_segment.orderBy("output", "rank").select("output", "request_type", "share", "n_requests").show()
+of_segment.orderBy("output", "size_metric", "rank").select(
+    "output", "size_metric", "request_type", "share", "n_requests"
+).show()
 
 # COMMAND ----------
 # MAGIC %md ## Since when, which sub-populations, and why

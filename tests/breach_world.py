@@ -23,7 +23,7 @@ def mean_breach(*, weight: float = 1.0, baseline: int = 0) -> Breach:
     """A breach of the value's mean on the day after `baseline` days without drift."""
     days = [DAY + pd.Timedelta(days=i) for i in range(baseline + 1)]
     direction = Direction(
-        "s1", "value", "mean", ("mean_change",), (days[-1],), np.array([weight]), np.ones(1)
+        "s1", "value", "mean", "mean_change", (days[-1],), np.array([weight]), np.ones(1)
     )
     return Breach(direction, 0, 0, (), 0, "day", tuple(days[:-1]), UNIT)
 
@@ -75,7 +75,7 @@ def found_drivers(
     literals = {0: [one.literals for one in found.candidates]}
     sums = added(list(Members((breach,), (dimensions,), literals)(batches)))
     rows = list(confirmed(breach, found, (dimensions,), sums))
-    names = ["segment_id", "output", "test", "dimension_1", "value_1", "dimension_2", "value_2",
-             "n_requests", "request_share", "contribution", "share", "lift", "p_value", "status",
-             "n_searched"]  # fmt: skip
+    names = ["segment_id", "output", "test", "size_metric", "dimension_1", "value_1", "dimension_2",
+             "value_2", "n_requests", "request_share", "contribution", "share", "lift", "p_value",
+             "status", "n_searched"]  # fmt: skip
     return judged(pd.DataFrame(rows, columns=names), 0.05)

@@ -1,12 +1,14 @@
 """Rows of `drift_counts` from numpy arrays, by the workers' own code and without Spark."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from rehearsal.drift.all_users import AllUsers
 from rehearsal.drift.bins import Bins
+from rehearsal.drift.cells import Cells, build_cells
 from rehearsal.drift.counts import layout_of
 from rehearsal.drift.kpis import Kpis, ratios_of
 from rehearsal.drift.layout import Layout
@@ -64,6 +66,16 @@ def _merged(layout: Layout, bins: Bins, table: pa.Table) -> pd.DataFrame:
         window_start=FIRST + rows["window"] * day,
         window_end=FIRST + (rows["window"] + 1) * day,
     ).drop(columns="window")
+
+
+def blocks(
+    counts: pd.DataFrame, bins: Bins, segments: Sequence[str] = ()
+) -> list[tuple[pd.DataFrame, Cells]]:
+    """Return what `contributions` takes: the segments at once, then all users."""
+    cells = build_cells(whole(counts), bins, segments)
+    every = AllUsers(cells.grid.windows)
+    every.added(cells)
+    return [(typed(counts), one) for one in (cells, every.cells)]
 
 
 def whole(counts: pd.DataFrame) -> pd.DataFrame:

@@ -105,7 +105,8 @@ def contribution_rows(drifting: list[str]) -> pd.DataFrame:
                 {"segment_id": segment, "output": output, "test": test, "n_requests": 1200 + i,
                  "request_type": f"request type {i}", "request_share": 1 / N_TYPES,
                  "contribution": 40 * shares[i], "share": shares[i], "statistic": 40.0,
-                 "size_metric": "kl_nats", "size_contribution": 0.2 * shares[i],
+                 "size_metric": "kl_nats" if test == "distribution" else "mean_change",
+                 "size_contribution": 0.2 * shares[i],
                  "size_share": shares[i], "rank": i + 1}
                 for i in range(N_TYPES)
             ]  # fmt: skip

@@ -439,7 +439,8 @@ class Drift(Strict):
     min_users: int = Field(20, ge=2)
     alpha: float = Field(0.05, gt=0, lt=1, description="false discovery rate over all windows")
     spending: Spending = Field(
-        "even", description="alpha over the replay's windows; endless: for a replay without an end"
+        "even",
+        description="alpha over the replay's windows, to a fixed end; endless: for one that grows",
     )
     persistence: Persistence = Persistence()
     thresholds: Thresholds = Thresholds()

@@ -68,6 +68,11 @@ def window_starts(first: datetime, last: datetime, window: Window) -> list[datet
     return starts
 
 
+def windows_between(span: Replay, window: Window) -> int:
+    """Return how many windows the replay touches, so that alpha is spent over them all."""
+    return len(window_starts(span.start, span.end - timedelta(microseconds=1), window))
+
+
 def after(start: datetime, window: Window) -> datetime:
     """Return the first instant after the window that starts there."""
     if window == "month":

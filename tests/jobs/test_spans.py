@@ -39,15 +39,17 @@ def over(job: Job, since: str, until: str, **changes: Any) -> Job:
     return replace(job, span=span, **changes)
 
 
-def ending(settings: Settings, end: str, bins_version: str) -> Settings:
-    """The same settings with an earlier end, and bins that another run has pinned."""
+def ending(settings: Settings, end: str, bins_version: str, spending: str) -> Settings:
+    """The same settings with an earlier end, bins that another run has pinned, and a spending."""
     given = settings.model_dump(by_alias=True)
-    given["replay"]["end"], given["drift"]["bins_version"] = end, bins_version
+    given["replay"]["end"] = end
+    given["drift"] |= {"bins_version": bins_version, "spending": spending}
     return Settings.model_validate(given)
 
 
-def rows(job: Job, contract: Any) -> pd.DataFrame:
+def rows(job: Job, contract: Any, condition: str = "true") -> pd.DataFrame:
     own = job.store.read(contract).where(F.col("run_id") == job.run_id).drop("run_id")
+    own = own.where(condition)
     texts = own.select(F.to_json(F.struct("*")).alias("row"))
     return texts.orderBy("row").toPandas()
 
@@ -68,15 +70,23 @@ def test_a_week_done_anew_leaves_every_table_as_it_was(job: Job) -> None:
 
 def test_a_log_that_grows_is_counted_as_if_it_came_at_once(job: Job) -> None:
     version = job.store.read(DRIFT_SCORES, run_id=job.run_id).head()["bins_version"]
-    grown = Job(job.spark, ending(job.settings, WEEKS[2], version), "grown")
+    grown = Job(job.spark, ending(job.settings, WEEKS[2], version, "endless"), "grown")
     replaying.step(grown)
     scoring.step(grown)
-    longer = Job(job.spark, ending(job.settings, WEEKS[4], version), "grown")
+    longer = Job(job.spark, ending(job.settings, WEEKS[4], version, "endless"), "grown")
     part = over(longer, WEEKS[2], WEEKS[4])
     replaying.step(part)
     scoring.step(part)
-    for contract in (DRIFT_COUNTS, DRIFT_SCORES, ALERTS):
-        pd.testing.assert_frame_equal(rows(grown, contract), rows(job, contract))
+    both = (rows(one, REPLAYS, "origin = 'logged'") for one in (grown, job))
+    pd.testing.assert_frame_equal(*both)
+    before = {contract.name: rows(grown, contract) for contract in TABLES}
+    scoring.step(longer)
+    for contract in TABLES:
+        pd.testing.assert_frame_equal(rows(grown, contract), before[contract.name])
+    # Evenly, the weeks told already would have had another share of alpha.
+    even = Job(job.spark, ending(job.settings, WEEKS[4], version, "even"), "grown")
+    with pytest.raises(ContractError, match='spending was "endless", is "even over 4 windows" now'):
+        scoring.step(over(even, WEEKS[2], WEEKS[4]))
 
 
 def test_a_part_of_a_run_that_was_never_counted_is_refused(job: Job) -> None:
@@ -88,8 +98,30 @@ def test_a_part_in_other_windows_is_refused(job: Job) -> None:
     given = job.settings.model_dump(by_alias=True)
     given["drift"]["window"] = "day"
     other = replace(job, settings=Settings.model_validate(given))
-    with pytest.raises(ContractError, match="run score-drift without --since and --until"):
+    changed = 'window was "week", is "day" now; run score-drift without --since and --until'
+    with pytest.raises(ContractError, match=changed):
         scoring.step(over(other, "2026-03-11", "2026-03-12"))
+
+
+def test_a_part_under_another_kpi_or_model_is_refused_by_both_steps(job: Job) -> None:
+    given = job.settings.model_dump(by_alias=True)
+    given["kpis"]["yes_rate"]["label"] = "no"
+    given["models"]["experimental"] = given["models"]["production"]
+    other = replace(job, settings=Settings.model_validate(given))
+    told = r'replays of run r1: experimental was .*kpis.yes_rate.label was "yes", is "no" now'
+    with pytest.raises(ContractError, match=told):
+        replaying.step(over(other, "2026-03-11", "2026-03-12"))
+    # Counted from replays that were made anew since.
+    tampered = job.store.read(REPLAYS, run_id=job.run_id, origin="logged").limit(1)
+    as_of = F.regexp_replace("settings_json", '"label":"yes"', '"label":"no"')
+    elsewhere = replace(job, run_id="elsewhere")
+    job.store.replace(REPLAYS, tampered.withColumn("settings_json", as_of), run_id="elsewhere",
+                      origin="logged")  # fmt: skip
+    counts = job.store.read(DRIFT_COUNTS, run_id=job.run_id).limit(3)
+    job.store.replace(DRIFT_COUNTS, counts, run_id="elsewhere")
+    told = r'drift_counts of run elsewhere: replays.kpis.yes_rate.label was "yes", is "no" now; run'
+    with pytest.raises(ContractError, match=told):
+        scoring.step(over(elsewhere, "2026-03-11", "2026-03-12"))
 
 
 @pytest.mark.parametrize(

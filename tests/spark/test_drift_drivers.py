@@ -20,8 +20,6 @@ from pyspark.sql import functions as F
 
 from rehearsal import simulate
 from rehearsal.configure import parse_settings
-from rehearsal.drift.bins import Bins
-from rehearsal.drift.explain import explain_run
 from rehearsal.drift.run import attribute_run
 from rehearsal.jobs import step_2_replay_requests, step_3_score_drift
 from rehearsal.runtime import Job
@@ -156,7 +154,7 @@ def breaches_of(rows: pd.DataFrame, group: int) -> Iterator[pd.DataFrame]:
     """The rows of each output and test of a group; there is at least one."""
     own = rows[rows["segment_id"] == f"g{group}"]
     assert len(own)
-    for _, breach in own.groupby(["output", "test"]):
+    for _, breach in own.groupby(["output", "test", "size_metric"]):
         yield breach
 
 
@@ -192,7 +190,7 @@ def test_without_old_versions_the_types_alone_are_named(drivers: pd.DataFrame, g
 def test_a_types_contribution_is_that_of_drift_contributions(
     job: Job, drivers: pd.DataFrame
 ) -> None:
-    keys = ["segment_id", "output", "test"]
+    keys = ["segment_id", "output", "test", "size_metric"]
     parts = rows_of(job, tables.DRIFT_CONTRIBUTIONS)
     singles = drivers[(drivers["dimension_1"] == "request_type") & drivers["dimension_2"].isna()]
     both = singles.merge(
@@ -260,16 +258,34 @@ def test_a_rerun_in_other_partitions_leaves_the_same_rows(job: Job) -> None:
         for name, value in kept.items():
             conf.set(name, value)
     for contract, rows in zip(explained, before, strict=True):
-        order = [n for n in ("segment_id", "output", "test", "rank") if n in rows]
+        order = [n for n in ("segment_id", "output", "test", "size_metric", "rank") if n in rows]
         again = rows_of(job, contract).sort_values(order, ignore_index=True)
         first = rows.sort_values(order, ignore_index=True)
         pd.testing.assert_frame_equal(again.astype(str), first.astype(str))
 
 
-def test_without_a_breach_both_tables_are_there_and_empty(job: Job) -> None:
+def test_what_all_users_do_is_split_over_the_requests_of_all_segments(job: Job) -> None:
+    scores, parts = (rows_of(job, t) for t in (tables.DRIFT_SCORES, tables.DRIFT_CONTRIBUTIONS))
+    red = scores[(scores["status"] == "red") & scores["segment_id"].isna()]
+    every = parts[parts["segment_id"].isna()]
+    tests = ["output", "test"]
+    assert set(map(tuple, every[tests].to_numpy())) == set(map(tuple, red[tests].to_numpy()))
+    for (output, test), own in every.groupby(tests):
+        held = red[(red["output"] == output) & (red["test"] == test)]
+        assert own["share"].sum() == pytest.approx(1)
+        assert own["contribution"].sum() == pytest.approx(own["statistic"].iloc[0])
+        assert own["n_requests"].sum() in {
+            int(n) for n in held.groupby("metric")["n_requests"].sum()
+        }
+
+
+def test_without_a_breach_every_table_is_there_and_empty(job: Job) -> None:
     calm = Job(job.spark, job.settings, "calm")
-    scores = rows_of(job, tables.DRIFT_SCORES).assign(status="green")
-    explain_run(calm, scores, [], Bins((), ()))
+    scores = job.store.read(tables.DRIFT_SCORES, run_id=job.run_id)
+    job.store.replace(tables.DRIFT_SCORES, scores.withColumn("status", F.lit("green")),
+                      run_id="calm")  # fmt: skip
+    assert attribute_run(calm).empty
+    assert rows_of(calm, tables.DRIFT_CONTRIBUTIONS).empty
     assert rows_of(calm, tables.DRIFT_DRIVERS).empty
     assert rows_of(calm, tables.DRIFT_REASONS).empty
     assert not rows_of(job, tables.DRIFT_REASONS).empty

@@ -1,6 +1,7 @@
 """Who was told is a table: a rerun sends nothing twice, and what failed is tried again."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,20 +9,25 @@ from typing import Any
 import pytest
 from listening import Listener, listening
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import StructType
+from pyspark.sql.types import StringType, StructType
 
 from rehearsal.errors import ContractError
 from rehearsal.jobs.notify import step
 from rehearsal.runtime import Job
 from rehearsal.settings import Settings
-from rehearsal.tables.contract import TableContract
-from rehearsal.tables.schemas import ALERT_DELIVERIES, ALERTS, DRIFT_SCORES
+from rehearsal.tables.contract import TableContract, column
+from rehearsal.tables.schemas import ALERT_DELIVERIES, ALERTS, DRIFT_ONSETS, DRIFT_SCORES, RUN
 
 MakeSettings = Callable[..., Settings]
 
 BREACH = {
     "segment_id": "s1", "segment_name": "young", "output": "class", "metric": "kl_nats",
-    "window_start": datetime(2026, 3, 2, tzinfo=UTC), "score": 0.2, "threshold": 0.05,
+    "test": "distribution", "window_start": datetime(2026, 3, 2, tzinfo=UTC), "score": 0.2,
+    "threshold": 0.05,
+}  # fmt: skip
+ONSET = {
+    "segment_id": "s1", "output": "class", "test": "distribution",
+    "window_start": datetime(2026, 2, 23, tzinfo=UTC),
 }  # fmt: skip
 EVERYONE = BREACH | {"segment_id": None, "segment_name": "all users", "score": 0.06}
 
@@ -48,17 +54,19 @@ def frame(
 
 
 def scored(job: Job, *alerts: dict[str, Any]) -> None:
-    """Give the run scores of two segments and all users, and these alerts."""
+    """Give the run scores of two segments and all users, these alerts, and a start of s1's."""
     ids = [{"segment_id": one} for one in ("s1", "s2", None)]
     scores = frame(job.spark, DRIFT_SCORES, ids)
     job.store.replace(DRIFT_SCORES, scores, run_id=job.run_id)
     job.store.replace(ALERTS, frame(job.spark, ALERTS, alerts), run_id=job.run_id)
+    started = frame(job.spark, DRIFT_ONSETS, [ONSET] if alerts else [])
+    job.store.replace(DRIFT_ONSETS, started, run_id=job.run_id)
 
 
 def deliveries(job: Job) -> list[tuple[Any, ...]]:
-    names = ("sink", "status", "reason", "n_attempts", "n_alerts")
-    rows = job.store.read(ALERT_DELIVERIES, run_id=job.run_id).select(*names).collect()
-    return sorted(map(tuple, rows))
+    names = ("sink", "status", "reason", "n_attempts", "run_id", "segment_id")
+    rows = job.store.read(ALERT_DELIVERIES).select(*names).collect()
+    return sorted((tuple(row) for row in rows), key=str)
 
 
 def versions(job: Job) -> int:
@@ -103,16 +111,20 @@ def test_each_sink_is_told_once_and_a_failed_one_again(
     failed = f"ops failed (HTTP 500); later failed ({unset})"
     assert step(told) == f"sent to team; {failed}; gauges written to textfile"
     assert deliveries(told) == [
-        ("later", "failed", unset, 0, 2),
-        ("ops", "failed", "HTTP 500", 1, 2),
-        ("team", "delivered", None, 1, 2),
+        (*one, "r1", segment)
+        for one in (
+            ("later", "failed", unset, 0),
+            ("ops", "failed", "HTTP 500", 1),
+            ("team", "delivered", None, 1),
+        )
+        for segment in ("s1", None)
     ]
     (message,), models = team.messages, told.settings.models
     assert message["title"] == "Rehearsal r1: 1 of 2 segments drifts"
     assert message["message"].splitlines() == [
         f"{models.experimental.uri} (experimental) against {models.production.uri} (production)",
         f"Report: {told.settings.output.report}",
-        "- s1 (young): kl_nats of class 0.2, 4.0 × its threshold, since 2026-03-02",
+        "- s1 (young): kl_nats of class 0.2, 4.0 × its threshold, since 2026-02-23",
         "- all users: kl_nats of class 0.06, 1.2 × its threshold, since 2026-03-02",
     ]
 
@@ -129,7 +141,7 @@ def test_each_sink_is_told_once_and_a_failed_one_again(
     assert {row[1:3] for row in deliveries(told)} == {("delivered", None)}
 
 
-def test_each_run_is_told_for_itself_and_one_without_breach_only_as_gauges(
+def test_a_release_is_told_once_over_its_runs_and_one_without_breach_only_as_gauges(
     told: Job, team: Listener
 ) -> None:
     with pytest.raises(ContractError, match="no table .*`rehearsal score-drift` makes it"):
@@ -142,9 +154,24 @@ def test_each_run_is_told_for_itself_and_one_without_breach_only_as_gauges(
     scored(other)
     assert step(other) == "no breach, no message; gauges written to textfile"
     assert 'rehearsal_breaching_segments{run_id="r2"} 0.0' in gauges(other)
-    assert deliveries(other) == []
     scored(other, BREACH)
-    assert step(other).startswith("sent to team, ops;")
+    assert step(other).startswith("team, ops told already;")
     assert 'rehearsal_breaching_segments{run_id="r2"} 1.0' in gauges(other)
-    assert len(deliveries(told)) == len(deliveries(other)) == 3
+    scored(other, BREACH | {"score": 0.5})
+    assert step(other).startswith("sent to team, ops;")
     assert len(team.received) == 2
+    assert {one[4] for one in deliveries(other)} == {"r2"}
+
+
+def test_deliveries_of_an_earlier_version_stand_in_nobodys_way(told: Job, team: Listener) -> None:
+    names = ("sink", "digest", "status")
+    fields = [RUN, *(column(name, StringType(), name) for name in names)]
+    earlier = replace(ALERT_DELIVERIES, schema=StructType(fields), slice_by=("run_id",),
+                      partition_by=())  # fmt: skip
+    row = told.spark.createDataFrame([("team", "d1", "delivered")], list(names))
+    told.store.replace(earlier, row, run_id="r0")
+    scored(told, BREACH)
+    assert step(told).startswith("sent to team, ops;")
+    assert step(told).startswith("team, ops told already;")
+    assert len(team.received) == 1
+    assert told.store.read(ALERT_DELIVERIES).where("run_id = 'r0'").count() == 1

@@ -109,8 +109,9 @@ def put_first_half(job: Job) -> None:
 
 def put_second_half(job: Job) -> None:
     part = Row(
-        segment_id="s1", output="class", test="distribution", request_type="buy", share=1.0, rank=1
-    )
+        segment_id="s1", output="class", test="distribution", size_metric="kl_nats",
+        request_type="buy", share=1.0, rank=1,
+    )  # fmt: skip
     put(job, DRIFT_CONTRIBUTIONS, [part], run_id="r1")
     curve = [Row(epoch=e, train_nats=3.0 / e, validation_nats=4.0 / e, kl_nats=0.1) for e in (1, 2)]
     fitted = Row(segment_id="s1", status="fitted", n_rows=90, n_epochs=2, curves=curve)

@@ -140,6 +140,10 @@ def test_scores_read_as_databricks_drift_metrics(spark: SparkSession, found: Dri
     table = drift_metrics(scores)
     assert set(table.columns) == set(DRIFT_METRICS.schema.names) - {"run_id"}
     rows = table.toPandas()
+    # As the README has it, for SQL that was written for a monitor's own table.
+    view = "SELECT * EXCEPT (drift_type), 'BASELINE' AS drift_type FROM {table}"
+    viewed = spark.sql(view, table=table).where("drift_type = 'BASELINE' AND window_cmp IS NULL")
+    assert viewed.count() == len(rows)
     windows = found.scores["window_start"].nunique()
     assert len(rows) == 2 * (SIMULATION.n_segments + 1) * windows
     whole = rows[rows["slice_key"].isna()]

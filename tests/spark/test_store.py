@@ -1,8 +1,10 @@
 """A slice is replaced whole and alone, and only by rows that fit the contract."""
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
@@ -37,11 +39,70 @@ def test_a_table_of_an_earlier_version_gains_the_columns_declared_since(job: Job
         F.lit("log").alias("source_table"), F.lit("why").alias("reason")
     )
     job.store.replace(earlier, row, run_id="r1", step="replay")
+    assert job.store.read(QUARANTINE).head()["row_json"] is None
     job.store.replace(
         QUARANTINE, row.withColumn("row_json", F.lit("{}")), run_id="r2", step="replay"
     )
     rows = job.store.read(QUARANTINE).select("run_id", "row_json").collect()
     assert dict(map(tuple, rows)) == {"r1": None, "r2": "{}"}
+
+
+def sample(job: Job, n: int) -> DataFrame:
+    """Rows of `segment_samples`, less the run."""
+    nothing = {field.name: F.lit(None).cast(field.dataType) for field in SEGMENT_SAMPLES.schema}
+    rows = job.spark.range(n).withColumns(nothing | {"user_id": F.col("id").cast("string")})
+    return rows.drop("id", "run_id")
+
+
+def files_of(job: Job, run_id: str) -> set[str]:
+    rows = job.store.read(SEGMENT_SAMPLES, run_id=run_id).select("_metadata.file_path")
+    return {row[0] for row in rows.distinct().collect()}
+
+
+def partitions_of(job: Job) -> list[str]:
+    table = job.store.reference(SEGMENT_SAMPLES)
+    return list(job.spark.sql(f"DESCRIBE DETAIL {table}").head()["partitionColumns"])
+
+
+def test_replacing_a_run_leaves_the_files_of_the_others(job: Job) -> None:
+    for run_id in ("r1", "r2"):
+        job.store.replace(SEGMENT_SAMPLES, sample(job, 3), run_id=run_id)
+    job.spark.sql(f"OPTIMIZE {job.store.reference(SEGMENT_SAMPLES)}")
+    before = files_of(job, "r2")
+    job.store.replace(SEGMENT_SAMPLES, sample(job, 2), run_id="r1")
+    assert partitions_of(job) == ["run_id"]
+    assert files_of(job, "r2") == before
+    assert not files_of(job, "r1") & before
+
+
+def test_runs_that_write_at_once_do_not_conflict(job: Job) -> None:
+    job.store.ensure(SEGMENT_SAMPLES)
+
+    def write(run_id: str) -> None:
+        for n in (3, 2, 1):
+            job.store.replace(SEGMENT_SAMPLES, sample(job, n), run_id=run_id)
+
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(write, f"r{i}") for i in range(3)]:
+            done.result()
+    assert job.store.read(SEGMENT_SAMPLES).count() == 3
+
+
+def test_a_table_made_without_partitions_goes_on_without(job: Job) -> None:
+    plain = dataclasses.replace(SEGMENT_SAMPLES, partition_by=())
+    for run_id in ("r1", "r2"):
+        job.store.replace(plain, sample(job, 3), run_id=run_id)
+    job.store.replace(SEGMENT_SAMPLES, sample(job, 1), run_id="r1")
+    job.store.replace(SEGMENT_SAMPLES, sample(job, 2), run_id="r3")
+    assert partitions_of(job) == []
+    counted = job.store.read(SEGMENT_SAMPLES).groupBy("run_id").count().collect()
+    assert dict(map(tuple, counted)) == {"r1": 1, "r2": 3, "r3": 2}
+
+
+def test_what_replaces_a_run_is_partitioned_by_it() -> None:
+    sliced = [contract for contract in ALL if contract.slice_by[0] == "run_id"]
+    assert len(sliced) > 10
+    assert {contract.partition_by[0] for contract in sliced} == {"run_id"}
 
 
 def test_rows_with_other_columns_are_refused(job: Job) -> None:

@@ -210,7 +210,7 @@ def test_a_requests_score_is_what_it_adds_to_the_statistic() -> None:
 
     def scored(output: str, test: str, metric: str, *, binned: bool, **more: np.ndarray) -> list:
         weights = np.array([-1.0, 2.0]) if test == "distribution" else np.array([10.0])
-        direction = Direction("s", output, test, (metric,), (start,), weights, weights)
+        direction = Direction("s", output, test, metric, (start,), weights, weights)
         breach = Breach(direction, 0, 0, (0.5,), 2, "week", (), 0.25)
         own = numbers if binned else {name: numbers[name] for name in ("x0", "y0")}
         usable, scores = breach.scores({**own, **more}, np.zeros(4))
@@ -257,5 +257,5 @@ def test_a_drift_begins_where_its_differences_do(
         }
     )  # fmt: skip
     one = np.ones(1)
-    direction = Direction("s", "value", test, ("mae",), (day(16), day(23)), one, one)
+    direction = Direction("s", "value", test, "mae", (day(16), day(23)), one, one)
     assert began(direction, onsets, day(2)) == day(expected)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from counted import counted, typed, whole
+from counted import blocks, counted, typed, whole
 from scipy.stats import t
 
 from rehearsal.drift.alerts import alerts
@@ -14,13 +14,13 @@ from rehearsal.drift.all_users import AllUsers
 from rehearsal.drift.attribute import contributions, kl_weights
 from rehearsal.drift.bins import Bins
 from rehearsal.drift.cells import build_cells, calendar
-from rehearsal.drift.run import windows_between
 from rehearsal.drift.score import Scored, score_counts
 from rehearsal.drift.significance import q_values
 from rehearsal.drift.threshold import with_thresholds
 from rehearsal.drift.verdict import with_verdicts
 from rehearsal.errors import ContractError
 from rehearsal.settings import METRICS, Drift, Replay, Thresholds
+from rehearsal.span import windows_between
 from rehearsal.stats.divergence import divergence, shares
 
 BINS = Bins((0.25, 0.5, 0.75), ("no", "yes"))
@@ -148,6 +148,25 @@ def test_q_values_hold_the_share_of_alpha_of_their_window(counts: pd.DataFrame) 
     assert ratio.min() == pytest.approx(60 / N_DAYS)
 
 
+@pytest.mark.parametrize(("spending", "same"), [("endless", True), ("even", False)])
+def test_only_endless_spending_leaves_told_windows_as_they_were_when_a_replay_grows(
+    counts: pd.DataFrame, spending: str, same: bool
+) -> None:
+    rows, settings = whole(counts), drift(spending=spending)
+    early = rows[rows["window_start"] < pd.Timestamp("2026-03-06")]
+    told, grown = (
+        score_counts(held, BINS, settings, SEGMENTS, n_windows=n).scores
+        for held, n in ((early, 4), (rows, N_DAYS))
+    )
+    again = grown[grown["window"] < 4].reset_index(drop=True)
+    keys = ["segment_id", "window", "output", "metric"]
+    told, again = (one.sort_values(keys, ignore_index=True) for one in (told, again))
+    if same:
+        pd.testing.assert_frame_equal(again, told)
+    else:
+        assert (again["q_value"] > told["q_value"]).any()
+
+
 def test_a_kpi_change_is_relative_to_production(counts: pd.DataFrame, scored: Scored) -> None:
     found = rows_of(scored.scores, "s1", "kpi_relative_change", "rate").iloc[4]
     cell = whole(counts)
@@ -244,10 +263,10 @@ def test_swapping_says_nothing_of_sizes() -> None:
 def test_contributions_sum_to_the_statistic_and_to_the_size(
     counts: pd.DataFrame, scored: Scored
 ) -> None:
-    cells = build_cells(whole(counts), BINS, SEGMENTS)
-    parts = contributions(scored.scores, [(typed(counts), cells)])
-    assert set(parts["segment_id"]) == {"s1"}
-    for _, own in parts[parts["test"] != "size"].groupby(["output", "test"]):
+    parts = contributions(scored.scores, blocks(counts, BINS, SEGMENTS))
+    # One in three of all users' requests is its: they drift too.
+    assert set(parts["segment_id"]) == {"s1", None}
+    for _, own in parts.groupby(["segment_id", "output", "test"], dropna=False):
         assert own["contribution"].sum() == pytest.approx(own["statistic"].iloc[0])
         assert own["share"].sum() == pytest.approx(1)
         assert own["size_share"].sum() == pytest.approx(1)

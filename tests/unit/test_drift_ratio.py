@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from counted import counted, typed, whole
+from counted import blocks, counted, whole
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -220,12 +220,13 @@ def test_request_types_bring_parts_that_sum_to_the_test_and_the_change(
                        & (found.scores["output"] == "per_click")]  # fmt: skip
     assert sorted(red["window"]) == [1, 2]
     assert set(found.onsets["window_start"]) == {pd.Timestamp("2026-03-03")}
-    parts = contributions(found.scores, typed(counts), found.cells)
+    parts = contributions(found.scores, blocks(counts, NONE))
+    parts = parts[parts["segment_id"] == "s"]
     parts = parts[parts["output"] == "per_click"].set_index("request_type")
     assert parts["contribution"].sum() == pytest.approx(parts["statistic"].iloc[0])
     assert parts.loc["buy", "share"] > 0.9
-    changes = red["experimental_level"] - red["production_level"]
-    assert changes.min() <= parts["size_contribution"].sum() <= changes.max()
+    assert set(parts["size_metric"]) == {"kpi_relative_change"}
+    assert red["score"].min() <= parts["size_contribution"].sum() <= red["score"].max()
 
     names = ["revenue", "per_click"]
     cells = build_cells(whole(counts), NONE, ["s"])

@@ -13,7 +13,8 @@ weights = st.dictionaries(st.text(max_size=4), st.floats(1e-9, 1e9), min_size=1,
 def contributions(*rows: tuple[str, str, str, int, float]) -> pd.DataFrame:
     names = ["segment_id", "output", "request_type", "n_requests", "share"]
     frame = pd.DataFrame(rows, columns=names)
-    return frame.assign(contribution=frame["share"], statistic=10.0, test="distribution")
+    return frame.assign(contribution=frame["share"], statistic=10.0, test="distribution",
+                        size_metric="kl_nats")  # fmt: skip
 
 
 @given(st.integers(0, 10**7), weights)
@@ -85,3 +86,22 @@ def test_the_most_drifting_segments_come_first_and_ties_go_by_name() -> None:
     )
     frame["statistic"] = [5.0, 50.0, 5.0]
     assert most_drifting(frame, 2) == ["s2", "s1"]
+
+
+def test_metrics_of_one_test_have_one_voice_and_all_users_none() -> None:
+    frame = contributions(
+        ("s1", "value", "a", 60, 1.0),
+        ("s1", "value", "a", 60, 0.4),
+        ("s1", "value", "b", 40, 0.6),
+        ("s1", "value", "a", 60, 0.1),
+        ("s1", "value", "b", 40, 0.9),
+    )
+    frame["test"] = ["distribution", *["size"] * 4]
+    frame["size_metric"] = ["kl_nats", "mse", "mse", "mae", "mae"]
+    everyone = frame.assign(segment_id=None, share=frame["share"] * 2)
+    both = pd.concat([frame, everyone], ignore_index=True)
+    settings = Augment(synthetic_share=1.0, max_request_types=5)
+    # Sizes .25 and .75, the distribution 1 and 0.
+    assert plan_budget(both, settings) == [Cell("s1", "a", 63), Cell("s1", "b", 37)]
+    assert most_drifting(both, 3) == ["s1"]
+    assert plan_budget(everyone, settings) == most_drifting(everyone, 3) == []

@@ -1,8 +1,7 @@
 """Breaches as one message per run: what it says, who gets it, and what a failure may say."""
 
-import math
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from shared import plain_settings
 
 from rehearsal.errors import ProductionGuardError, SettingsError
-from rehearsal.notify.breaches import digest
+from rehearsal.notify.breaches import COLUMNS, ONSET_COLUMNS
 from rehearsal.notify.deliveries import Delivery, deliver
 from rehearsal.notify.gauges import export_gauges
 from rehearsal.notify.message import compose
@@ -29,15 +28,21 @@ def alert(segment: str | None, week: str, score: float, **more: Any) -> dict[str
     row = {
         "segment_id": segment, "segment_name": f"name of {segment}" if segment else "all users",
         "window_start": pd.Timestamp(week), "output": "class", "metric": "kl_nats",
-        "score": score, "threshold": 0.05,
+        "test": "distribution", "score": score, "threshold": 0.05,
     }  # fmt: skip
     return row | more
 
 
-def release(*rows: dict[str, Any], report: str = "https://reports/r1") -> Release:
-    columns = list(alert("s1", "2026-03-02", 1.0))
-    alerts = pd.DataFrame(rows, columns=columns)
-    return Release("r1", "models:/ranker/3", "models:/ranker/4", 13, report, alerts)
+def release(
+    *rows: dict[str, Any],
+    run_id: str = "r1",
+    experimental: str = "models:/ranker/4",
+    onsets: Sequence[dict[str, Any]] = (),
+) -> Release:
+    alerts = pd.DataFrame(rows, columns=list(COLUMNS))
+    starts = pd.DataFrame(onsets, columns=list(ONSET_COLUMNS))
+    report = "https://reports/r1"
+    return Release(run_id, "models:/ranker/3", experimental, 13, report, alerts, starts)
 
 
 TWO = (
@@ -107,31 +112,28 @@ def test_a_name_cannot_bring_lines_of_its_own_into_the_message() -> None:
     assert len(compose(release(named)).body.splitlines()) == 3
 
 
-# --- The digest
+# --- Since when
 
 
-def test_the_digest_is_of_the_content_not_of_order_names_or_rounding() -> None:
-    same = [dict(row) for row in reversed(TWO)]
-    same[0]["segment_name"] = "everyone"
-    same[3]["score"] = math.nextafter(same[3]["score"], 1.0)
-    assert digest(pd.DataFrame(same)) == digest(pd.DataFrame(TWO))
+def onset(segment: str | None, test: str, start: str, output: str = "class") -> dict[str, Any]:
+    return {
+        "segment_id": segment, "output": output, "test": test, "window_start": pd.Timestamp(start)
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"score": 0.11},
-        {"window_start": pd.Timestamp("2026-03-23")},
-        {"segment_id": "s3"},
-        {"metric": "psi"},
-        {"output": "value"},
-        {"threshold": 0.06},
-    ],
-)
-def test_other_alerts_have_another_digest(change: dict[str, Any]) -> None:
-    other = [TWO[0] | change, *TWO[1:]]
-    assert digest(pd.DataFrame(other)) != digest(pd.DataFrame(TWO))
-    assert digest(pd.DataFrame(TWO[1:])) != digest(pd.DataFrame(TWO))
+def test_since_is_the_start_of_the_lasting_drift_in_the_worst_measure() -> None:
+    flips = alert("s2", "2026-03-16", 0.4, metric="flip_rate", test="size")
+    rows = [*TWO[:2], flips, alert("s3", "2026-03-23", 0.1), alert("s3", "2026-03-16", 0.3)]
+    starts = [
+        onset("s1", "distribution", "2026-02-23"),
+        onset("s1", "distribution", "2026-03-09", output="value"),
+        onset("s2", "mean", "2026-03-02"),
+        onset("s2", "distribution", "2026-03-09"),
+        onset(None, "distribution", "2026-01-05"),
+    ]
+    found = {one.segment_id: one.since for one in release(*rows, onsets=starts).breaches}
+    # What has no start of its own: the first window in breach; a size: its output's distribution.
+    assert found == {"s1": "2026-02-23", "s2": "2026-03-09", "s3": "2026-03-16"}
 
 
 # --- Sinks
@@ -140,7 +142,14 @@ def test_other_alerts_have_another_digest(change: dict[str, Any]) -> None:
 def test_a_sink_gets_title_and_body_once(server: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     notify, found = sinks(monkeypatch, team=webhook(server)), release(*TWO)
     after, said = deliver(notify, found, [], no_pause)
-    assert after == [Delivery("team", digest(found.alerts), "delivered", None, 1, 4)]
+    told = {"run_id": "r1", "sink": "team", "status": "delivered", "reason": None, "n_attempts": 1}
+    kl = {"output": "class", "metric": "kl_nats"}
+    kpi = {"output": "yes_rate", "metric": "kpi_relative_change"}
+    assert after == [
+        Delivery(**told, segment_id="s2", **kpi, ratio=pytest.approx(3)),
+        Delivery(**told, segment_id="s1", **kl, ratio=2.0),
+        Delivery(**told, segment_id=None, **kl, ratio=pytest.approx(1.1)),
+    ]
     assert said == ["sent to team"]
     (message,) = server.messages
     assert message["title"] == compose(found).title
@@ -151,16 +160,71 @@ def test_a_sink_gets_title_and_body_once(server: Listener, monkeypatch: pytest.M
     assert len(server.received) == 1
 
 
-def test_other_alerts_are_another_message(
+def test_a_release_is_told_of_a_breach_once_whatever_the_run(
     server: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notify = sinks(monkeypatch, team=webhook(server))
     first, _ = deliver(notify, release(*TWO), [], no_pause)
-    both, _ = deliver(notify, release(*TWO[:3]), first, no_pause)
-    assert [one.n_alerts for one in both] == [4, 3]
+    calmer = release(alert("s1", "2026-03-23", 0.06), TWO[3], run_id="r2")
+    assert deliver(notify, calmer, first, no_pause) == (first, ["team told already"])
+    assert calmer.key == release(*TWO).key
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize(
+    "news",
+    [
+        alert("s3", "2026-03-23", 0.06),
+        alert("s1", "2026-03-09", 0.06, output="value"),
+        alert("s1", "2026-03-09", 0.06, metric="psi"),
+        alert("s1", "2026-03-23", 0.16),  # 3.2 times its threshold, told to be twice
+    ],
+)
+def test_what_is_new_or_half_as_much_worse_is_told(
+    news: dict[str, Any], server: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notify = sinks(monkeypatch, team=webhook(server))
+    first, _ = deliver(notify, release(*TWO), [], no_pause)
+    found = release(*TWO, news, run_id="r2")
+    second, said = deliver(notify, found, first, no_pause)
+    assert said == ["sent to team"]
     assert len(server.received) == 2
-    # What was told stays told.
-    assert deliver(notify, release(*TWO), both, no_pause) == (both, ["team told already"])
+    assert {one.run_id for one in second} == {"r2"}
+    # And then it is told, also after it was less for a while.
+    calm, _ = deliver(notify, release(*TWO[:2]), second, no_pause)
+    assert deliver(notify, found, calm, no_pause) == (second, ["team told already"])
+
+
+def test_a_little_worse_is_no_news_and_does_not_creep_up(
+    server: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notify = sinks(monkeypatch, team=webhook(server))
+    told, _ = deliver(notify, release(alert("s1", "2026-03-09", 0.1)), [], no_pause)
+    for score in (0.11, 0.13, 0.149):
+        worse = release(alert("s1", "2026-03-09", score))
+        assert deliver(notify, worse, told, no_pause) == (told, ["team told already"])
+    assert len(server.received) == 1
+
+
+def test_what_was_told_stays_told_where_news_cannot_be_sent(
+    server: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notify = sinks(monkeypatch, team=webhook(server))
+    first, _ = deliver(notify, release(*TWO), [], no_pause)
+    server.status = 500
+    worse = release(*TWO, alert("s1", "2026-03-23", 0.5))
+    after, _ = deliver(notify, worse, first, no_pause)
+    assert after[:3] == first
+    assert [(one.segment_id, one.status, one.ratio) for one in after[3:]] == [("s1", "failed", 10)]
+    assert deliver(notify, release(*TWO), after, no_pause) == (first, ["team told already"])
+
+
+def test_other_models_are_another_release_and_stored_outputs_one_per_run() -> None:
+    keys = [release().key, release(experimental="models:/ranker/5").key]
+    keys += [release(experimental="stored", run_id=one).key for one in ("r1", "r2")]
+    assert len(set(keys)) == 4
+    assert release(run_id="r2").key == keys[0]
+    assert release(experimental="stored").key == keys[2]
 
 
 def test_a_refusing_sink_is_tried_again_then_failed_and_the_others_are_told(
@@ -171,10 +235,10 @@ def test_a_refusing_sink_is_tried_again_then_failed_and_the_others_are_told(
         notify = sinks(monkeypatch, broken=webhook(broken), team=webhook(server))
         pauses: list[float] = []
         after, said = deliver(notify, release(*TWO), [], pauses.append)
-        assert [(one.sink, one.status, one.n_attempts) for one in after] == [
-            ("broken", "failed", 3), ("team", "delivered", 1)
-        ]  # fmt: skip
-        assert after[0].reason == "HTTP 500"
+        assert {(one.sink, one.status, one.n_attempts, one.reason) for one in after} == {
+            ("broken", "failed", 3, "HTTP 500"), ("team", "delivered", 1, None)
+        }  # fmt: skip
+        assert len(after) == 6
         assert said == ["sent to team", "broken failed (HTTP 500)"]
         assert pauses == [1.0, 2.0]
         assert len(broken.received) == 3
@@ -194,7 +258,7 @@ def test_a_sink_that_mends_within_the_run_is_delivered(
     def mend(_seconds: float) -> None:
         server.status = 200
 
-    (one,), _ = deliver(sinks(monkeypatch, team=webhook(server)), release(*TWO), [], mend)
+    (one,), _ = deliver(sinks(monkeypatch, team=webhook(server)), release(TWO[0]), [], mend)
     assert (one.status, one.n_attempts) == ("delivered", 2)
 
 
@@ -223,7 +287,7 @@ def test_what_cannot_be_sent_is_a_reason_without_the_url(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     url = url.replace("UNUSED", str(unused_port())) if url else url
-    (one,), said = deliver(sinks(monkeypatch, team=url), release(*TWO), [], no_pause)
+    (one,), said = deliver(sinks(monkeypatch, team=url), release(TWO[0]), [], no_pause)
     assert one.status == "failed"
     assert one.n_attempts == n_attempts
     assert pd.Series([one.reason]).str.contains(reason).all(), one.reason
@@ -240,14 +304,15 @@ def test_a_plugin_that_raises_is_a_failed_delivery(
         raise RuntimeError(SECRET)
 
     monkeypatch.setattr(apprise.Apprise, "notify", breaks)
-    (one,), _ = deliver(sinks(monkeypatch, team=webhook(server)), release(*TWO), [], no_pause)
+    (one,), _ = deliver(sinks(monkeypatch, team=webhook(server)), release(TWO[0]), [], no_pause)
     assert (one.status, one.reason) == ("failed", "RuntimeError")
 
 
 def test_no_breach_is_no_message_and_forgets_what_failed(
     server: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told, failed = (Delivery("team", "d", status, None, 1, 4) for status in ("delivered", "failed"))
+    told, failed = (Delivery("r0", "team", "s1", "class", "kl_nats", 2.0, status, None, 1)
+                    for status in ("delivered", "failed"))  # fmt: skip
     notify = sinks(monkeypatch, team=webhook(server))
     assert deliver(notify, release(), [told, failed], no_pause) == (
         [told], ["no breach, no message"]

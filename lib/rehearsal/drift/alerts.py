@@ -7,8 +7,8 @@ import pandas as pd
 
 ALL_USERS = "all users"
 _KEPT = (
-    "segment_id", "window_start", "window_end", "granularity", "output", "metric", "threshold",
-    "threshold_origin", "p_value", "q_value", "n_requests",
+    "segment_id", "window_start", "window_end", "granularity", "output", "metric", "test",
+    "threshold", "threshold_origin", "p_value", "q_value", "n_requests",
 )  # fmt: skip
 
 

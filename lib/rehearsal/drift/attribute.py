@@ -1,4 +1,4 @@
-"""Which request types bring a breaching segment's drift: signed parts that sum to the whole."""
+"""Which request types bring a drift: signed parts that sum to the whole, for each that breaches."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,9 +13,12 @@ from rehearsal.drift.levels import pooled_rate
 from rehearsal.drift.measured import DISTRIBUTION, MEAN, SIZE, source_of
 
 COLUMNS = (
-    "segment_id", "output", "test", "request_type", "n_requests", "request_share", "contribution",
-    "share", "statistic", "size_metric", "size_contribution", "size_share", "rank",
+    "segment_id", "output", "test", "size_metric", "request_type", "n_requests", "request_share",
+    "contribution", "share", "statistic", "size_contribution", "size_share", "rank",
 )  # fmt: skip
+KEYS = ["segment_id", "output", "test", "size_metric"]
+"""What is attributed on its own: a segment's distribution of an output, or one metric of it."""
+KL = "kl_nats"
 SIZE_SUMS = {
     ("value", "flip_rate"): "n_flips", ("value", "mse"): "sum_distance",
     ("value", "relative_mse"): "sum_distance", ("value", "mae"): "sum_absolute",
@@ -29,17 +32,19 @@ class Direction:
 
     Of windows that drift opposite ways, those that go with the clearest one.
 
-    weights (distribution): w with statistic = d . w, so that a request that moves from bin i to
-    bin j adds w[j] - w[i]; (mean): (1,), what a difference of 1 adds; (size): (1,), 1.
-    size_weights give the part of KL(production || experimental) instead, likewise. A difference of
-    a ratio is that of its numerators less its window's rate times that of its denominators, see
-    `levels.pooled_rate`; a mean's rate is 0.
+    segment_id is None for all users. metric is what the parts of the size are parts of: the
+    metric in breach, or KL for a distribution, whose metrics share their test and of which only KL
+    splits by request. weights (distribution): w with statistic = d . w, so that a request that
+    moves from bin i to bin j adds w[j] - w[i]; (mean): (1,), what a difference of 1 adds; (size):
+    (1,), 1. size_weights give the part of KL(production || experimental) instead, likewise. A
+    difference of a ratio is that of its numerators less its window's rate times that of its
+    denominators, see `levels.pooled_rate`; a mean's rate is 0.
     """
 
-    segment_id: str
+    segment_id: str | None
     output: str
     test: str
-    metrics: tuple[str, ...]
+    metric: str
     windows: tuple[pd.Timestamp, ...]
     weights: np.ndarray
     size_weights: np.ndarray
@@ -53,24 +58,27 @@ def breaching_segments(scores: pd.DataFrame) -> list[str]:
 
 
 def directions(scores: pd.DataFrame, cells: Cells) -> Iterator[Direction]:
-    """Yield the direction of every segment, output and test with a breach.
+    """Yield the direction of every breach: an output's distribution, and each mean and size.
 
     Args:
         scores: rows of `drift_scores` of one run.
         cells: every window of some segments; only theirs are returned.
     """
-    red = scores[(scores["status"] == "red") & scores["segment_id"].isin(cells.grid.segments)]
-    for (segment, output, test), own in red.groupby(["segment_id", "output", "test"]):
+    here = pd.Series(False, scores.index)
+    for name in cells.grid.segments:
+        here |= scores["segment_id"].isna() if name is None else scores["segment_id"] == name
+    red = scores[here & (scores["status"] == "red")]
+    red = red.assign(size_metric=red["metric"].where(red["test"] != DISTRIBUTION, KL))
+    for (segment, output, test, metric), own in red.groupby(KEYS, dropna=False):
+        name = segment if isinstance(segment, str) else None
         starts = sorted(set(own["window_start"]))
-        at = cells.grid.places(str(segment), starts)
+        at = cells.grid.places(name, starts)
         stack = cells.stacks[source_of(str(output))]
         same, weights, size_weights = _along(stack, at, str(test))
         windows = tuple(starts[i] for i in np.flatnonzero(same))
-        metrics = tuple(dict.fromkeys(own["metric"]))
         rates = tuple(pooled_rate(stack)[at[same]]) if test == MEAN else ()
-        yield Direction(
-            str(segment), str(output), str(test), metrics, windows, weights, size_weights, rates
-        )
+        kind = (str(output), str(test), str(metric))
+        yield Direction(name, *kind, windows, weights, size_weights, rates)
 
 
 def _along(stack: Stack, at: np.ndarray, test: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -105,28 +113,29 @@ def contributions(
 ) -> pd.DataFrame:
     """Return the rows of `drift_contributions`, less run and version.
 
-    For each segment, output and test with a breach, over its breaching windows together:
+    For each breach of `directions`, over its breaching windows together:
 
     - distribution: c_t = d_t . S^-1 d with d_t the type's part of the difference of marginals;
       sums to the statistic d' S^-1 d. size_contribution is its part of KL in nats.
     - mean: the same in one dimension; size_contribution is its part of the change of the mean, or
       of the ratio.
-    - size: the type's part of the sum (of flips, KL, squared or absolute differences).
+    - size: the type's part of the sum (of flips, KL, squared or absolute differences);
+      size_contribution is its part of the metric.
 
     Args:
         scores: rows of `drift_scores` of one run.
-        blocks: of some segments each, the rows of `drift_counts` of the same run per request type
-            (request_type not NULL), and those of all types together.
+        blocks: of some segments each, or of all users, the rows of `drift_counts` of the same run
+            per request type (request_type not NULL), and those of all types together.
     """
     rows: list[dict[str, object]] = []
     for counts, cells in blocks:
         for one in directions(scores, cells):
-            here = counts[
-                (counts["segment_id"] == one.segment_id)
-                & (counts["output"] == source_of(one.output))
-                & counts["window_start"].isin(one.windows)
-            ]
-            rows += _ranked(one, _parts(one, here))
+            here = (counts["output"] == source_of(one.output)) & counts["window_start"].isin(
+                one.windows
+            )
+            if one.segment_id is not None:
+                here &= counts["segment_id"] == one.segment_id
+            rows += _ranked(one, _parts(one, counts[here]))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -144,10 +153,10 @@ def _parts(one: Direction, counts: pd.DataFrame) -> pd.DataFrame:
         parts, sizes = table @ one.weights, table @ one.size_weights
     elif one.test == MEAN:
         change = _paired_change(one, counts).groupby(counts["request_type"]).sum().to_numpy(float)
-        parts, sizes = change * one.weights[0], change / _denominator(counts)
+        parts, sizes = change * one.weights[0], change / _divisor(one.metric, counts)
     else:
-        sums = by_type[SIZE_SUMS[one.output, one.metrics[0]]].sum().to_numpy(float)
-        parts, sizes = sums, sums / n.sum()
+        sums = by_type[SIZE_SUMS[one.output, one.metric]].sum().to_numpy(float)
+        parts, sizes = sums * one.weights[0], sums / _divisor(one.metric, counts)
     return pd.DataFrame({"n": n.to_numpy(), "part": parts, "size": sizes}, n.index)
 
 
@@ -158,13 +167,22 @@ def _paired_change(one: Direction, counts: pd.DataFrame) -> pd.Series:
     return counts["sum_difference"] - rates * below
 
 
-def _denominator(counts: pd.DataFrame) -> float:
-    """Return what the summed differences are per: requests; of a ratio, the harmonic mean.
+def _divisor(metric: str, counts: pd.DataFrame) -> float:
+    """Return what a summed difference is divided by to be this metric; NaN where that is 0."""
+    n, total, squares = (
+        float(counts[name].sum()) for name in ("n_paired", "sum_production", "sum_production_sq")
+    )
+    if metric == "relative_mse":
+        return squares - total**2 / n or float("nan")
+    per, below = n, n
+    if counts["sum_denominator"].notna().any():
+        per, below = _denominator(counts), float(counts["sum_denominator"].sum())
+    level = abs(total) / below if below else 0.0
+    return (per * level if metric == "kpi_relative_change" else per) or float("nan")
 
-    That is of both models' denominators, window by window.
-    """
-    if counts["sum_denominator"].isna().all():
-        return float(counts["n_paired"].sum())
+
+def _denominator(counts: pd.DataFrame) -> float:
+    """Return the harmonic mean of both models' denominators, added up window by window."""
     names = ["sum_denominator", "sum_denominator_difference"]
     by_window = counts.groupby("window_start")[names].sum().to_numpy(float)
     own, theirs = by_window[:, 0], by_window.sum(axis=1)
@@ -175,7 +193,6 @@ def _ranked(one: Direction, parts: pd.DataFrame) -> list[dict[str, object]]:
     total, n, size = parts["part"].sum(), parts["n"].sum(), parts["size"].sum()
     if total == 0:  # types cancel exactly: there is a breach but no share to give
         return []
-    metric = {DISTRIBUTION: "kl_nats", MEAN: "mean_change"}.get(one.test, one.metrics[0])
     ordered = parts.assign(share=parts["part"] / total).reset_index()
     ordered = ordered.sort_values(["share", "request_type"], ascending=[False, True])
     rows: Iterator[Any] = ordered.itertuples()
@@ -184,13 +201,13 @@ def _ranked(one: Direction, parts: pd.DataFrame) -> list[dict[str, object]]:
             "segment_id": one.segment_id,
             "output": one.output,
             "test": one.test,
+            "size_metric": one.metric,
             "request_type": row.request_type,
             "n_requests": int(row.n),
             "request_share": row.n / n,
             "contribution": row.part,
             "share": row.share,
             "statistic": total if one.test != SIZE else float("nan"),
-            "size_metric": metric,
             "size_contribution": row.size,
             "size_share": row.size / size if size else float("nan"),
             "rank": rank,

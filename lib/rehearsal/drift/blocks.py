@@ -13,8 +13,9 @@ from rehearsal.drift.layout import Layout, Output
 
 SIZES = ("segment_id", "window_start", "granularity", "output", "n_paired", "n_users")
 TYPED = (
-    "segment_id", "window_start", "output", "request_type", "n_paired", "sum_difference",
-    "sum_distance", "sum_absolute", "n_flips", "production_bins", "experimental_bins",
+    "segment_id", "window_start", "output", "request_type", "n_paired", "sum_production",
+    "sum_production_sq", "sum_difference", "sum_distance", "sum_absolute", "n_flips",
+    "sum_denominator", "sum_denominator_difference", "production_bins", "experimental_bins",
 )  # fmt: skip
 _NUMBERS_AT_ONCE = 10_000_000
 

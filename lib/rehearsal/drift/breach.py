@@ -20,7 +20,7 @@ _STEPS = float(1 << 42)
 
 @dataclass(frozen=True)
 class Breach:
-    """One segment, output and test that breaches, with how its requests are scored.
+    """A breach of one segment, with how its requests are scored.
 
     Scores are whole multiples of `unit`, a 2^42nd of a bound of the root of their summed squares:
     then every sum is exact (|sum| <= sqrt(requests) * 2^42), whatever the order, and the parts of
@@ -40,6 +40,11 @@ class Breach:
     unit: float
     rates: tuple[float, ...] = ()
     """Of a ratio, as in `Direction`: of the windows before, then of those in breach."""
+
+    @property
+    def segment_id(self) -> str:
+        """The segment's name; what all users do together has no requests of its own to look at."""
+        return str(self.direction.segment_id)
 
     @cached_property
     def breaching(self) -> tuple[int, ...]:
@@ -103,7 +108,7 @@ class Breach:
         return p, e
 
     def _size(self, numbers: Mapping[str, np.ndarray], x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        wanted = SIZE_SUMS[self.direction.output, self.direction.metrics[0]]
+        wanted = SIZE_SUMS[self.direction.output, self.direction.metric]
         if wanted == "n_flips":
             p, e = self._bins(numbers, x, y)
             return np.asarray(p != e, float)
@@ -122,7 +127,7 @@ def breaches_of(
     names: Sequence[str],
     window: Window,
 ) -> tuple[Breach, ...]:
-    """Return every breach of some segments, in the order of segment, output and test.
+    """Return every breach of some segments, in the order of segment, output, test and metric.
 
     Args:
         scores: rows of `drift_scores` of the run.
@@ -132,12 +137,12 @@ def breaches_of(
         names: what was counted, in the order of `narrow`'s columns.
         window: the granularity.
     """
-    found = list(directions(scores, cells))
+    found = list(directions(scores[scores["segment_id"].notna()], cells))
     segments = breaching_segments(scores)
     first = cells.grid.windows["window_start"].min()
     begins = [began(one, onsets, first) for one in found]
     return tuple(
-        _breach(one, segments.index(one.segment_id), start, cells, bins, names, window)
+        _breach(one, segments.index(str(one.segment_id)), start, cells, bins, names, window)
         for one, start in zip(found, begins, strict=True)
     )
 
@@ -198,7 +203,7 @@ def _root_sum_squares(one: Direction, stack: Stack, at: np.ndarray) -> float:
     if one.test == DISTRIBUTION:
         step = one.weights[None, :] - one.weights[:, None]
         return float(np.sqrt((stack.joint[at].sum(axis=0) * step**2).sum()))
-    wanted = SIZE_SUMS[one.output, one.metrics[0]]
+    wanted = SIZE_SUMS[one.output, one.metric]
     if wanted == "sum_absolute":
         return float(np.sqrt(squares))
     # Of what is never negative the sum is a bound.

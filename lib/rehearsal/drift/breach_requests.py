@@ -61,7 +61,7 @@ def breach_requests(
 def _placed(job: Job, breaches: Sequence[Breach]) -> DataFrame:
     """Return the replays of breaching segments in the windows of their breaches."""
     wanted = {
-        (one.direction.segment_id, one.segment, window)
+        (one.segment_id, one.segment, window)
         for one in breaches
         for window in (*one.breaching, *one.baseline)
     }

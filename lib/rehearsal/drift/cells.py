@@ -51,7 +51,7 @@ class Grid:
         """Number of the window of each cell, from 0."""
         return np.tile(np.arange(len(self.windows)), len(self.segments))
 
-    def places(self, segment_id: str, starts: Sequence[pd.Timestamp]) -> np.ndarray:
+    def places(self, segment_id: str | None, starts: Sequence[pd.Timestamp]) -> np.ndarray:
         """Return the cells of a segment's windows, by when they start."""
         held = list(self.windows["window_start"])
         first = self.segments.index(segment_id) * len(held)
@@ -127,6 +127,8 @@ def build_cells(
         windows: of the grid, from `calendar`; default: from the first to the last of the counts.
         outputs: that must have a stack; default: those of the counts.
     """
+    if windows is None and counts.empty:
+        windows = pd.DataFrame({"window_start": [], "window_end": []})
     windows = calendar(counts) if windows is None else windows
     known = sorted({*segments, *counts["segment_id"]})
     grid = Grid(tuple(known), windows)

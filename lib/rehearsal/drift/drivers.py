@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from rehearsal.drift.attribute import KEYS
 from rehearsal.drift.breach import BREACHING, Breach
 from rehearsal.drift.dimensions import Dimension
 from rehearsal.drift.drivers_search import Candidate, Found, distinct, search
@@ -23,7 +24,7 @@ from rehearsal.drift.random_groups import HALF, contrast
 from rehearsal.stats.multiple import q_values
 
 COLUMNS = (
-    "segment_id", "output", "test", "rank", "dimension_1", "value_1", "dimension_2", "value_2",
+    *KEYS, "rank", "dimension_1", "value_1", "dimension_2", "value_2",
     "n_requests", "request_share", "contribution", "share", "lift", "p_value", "q_value",
     "status", "n_searched",
 )  # fmt: skip
@@ -125,12 +126,11 @@ def judged(frame: pd.DataFrame, alpha: float) -> pd.DataFrame:
     frame = frame.assign(q_value=q, excess=frame["share"] - frame["request_share"])
     sure = (frame["q_value"] <= alpha) & (frame["status"] == CONFIRMED)
     frame["status"] = np.where(sure, CONFIRMED, NOT_CONFIRMED)
-    keys = ["segment_id", "output", "test"]
     labels = ["dimension_1", "value_1", "dimension_2", "value_2"]
     ordered = frame.sort_values(
-        [*keys, "excess", *labels], ascending=[True] * 3 + [False] + [True] * 4, na_position="first"
+        [*KEYS, "excess", *labels], ascending=[True] * 4 + [False] + [True] * 4, na_position="first"
     )
-    ordered["rank"] = ordered.groupby(keys).cumcount() + 1
+    ordered["rank"] = ordered.groupby(KEYS).cumcount() + 1
     return ordered[list(COLUMNS)].reset_index(drop=True)
 
 
@@ -159,9 +159,10 @@ def confirmed(
         tested = contrast(*(side[:, at] for at in (k, -1) for side in by_group))
         request_share, share = one.n / one.n_all, one.s / one.s_all
         yield {
-            "segment_id": breach.direction.segment_id,
+            "segment_id": breach.segment_id,
             "output": breach.direction.output,
             "test": breach.direction.test,
+            "size_metric": breach.direction.metric,
             **_conditions(own, one),
             "n_requests": one.n,
             "request_share": request_share,

@@ -84,7 +84,7 @@ def _explained(job: Job, told: _Told, bins: Bins) -> tuple[pd.DataFrame, pd.Data
 def _sizes(found: Sequence[Breach], cells: Cells) -> dict[int, int]:
     """Return how many requests each breaching segment has, by its number."""
     grid, stack = cells.grid, next(iter(cells.stacks.values()))
-    names = {one.segment: one.direction.segment_id for one in found}
+    names = {one.segment: one.segment_id for one in found}
     n = stack.sizes["n_requests"]
     return {number: int(n[grid.segment == name].sum()) for number, name in sorted(names.items())}
 

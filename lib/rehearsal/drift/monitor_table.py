@@ -1,4 +1,9 @@
-"""Scores in the columns of Databricks' drift metrics tables, for dashboards and SQL alerts."""
+"""Scores in the columns of Databricks' drift metrics tables, for dashboards and SQL alerts.
+
+There drift is BASELINE, a window against a baseline table, or CONSECUTIVE, against the window
+before. Ours is the experimental model against production on the same requests: a baseline of its
+own for each window. It keeps a name of its own, so that nobody takes one for the other.
+"""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F

@@ -6,7 +6,7 @@ from scipy.stats import chi2
 
 from rehearsal.drift.cells import Cells, Stack
 from rehearsal.drift.direction import agreeing, together, window_parts
-from rehearsal.drift.measured import DISTRIBUTION, MEAN, source_of
+from rehearsal.drift.measured import DISTRIBUTION, MEAN, SIZE, source_of
 
 COLUMNS = (
     "segment_id", "output", "test", "window_start", "earliest_window_start",
@@ -45,6 +45,22 @@ def onsets(red: pd.DataFrame, cells: Cells) -> list[dict[str, object]]:
 def with_direction(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of `with_verdicts` in breach whose differences have a sign."""
     return scores[(scores["status"] == "red") & scores["test"].isin((DISTRIBUTION, MEAN))]
+
+
+def onset_of(onsets: pd.DataFrame, output: str, test: str) -> pd.Series | None:
+    """Return the row that tells since when a segment drifts in what is tested; None: there is none.
+
+    Args:
+        onsets: rows of `drift_onsets` of one segment.
+        output: the output.
+        test: of it; a size follows its output's distribution, or else its mean.
+    """
+    own = onsets[onsets["output"] == output]
+    for name in (DISTRIBUTION, MEAN) if test == SIZE else (test,):
+        found = own[own["test"] == name]
+        if len(found):
+            return found.iloc[0]
+    return None
 
 
 def _onset(

@@ -94,7 +94,7 @@ def accuracies(breaches: Sequence[Breach], cells: Cells) -> list[Known]:
         cells: every window of these segments.
     """
     return [
-        accuracy(cells, one.direction.segment_id, list(one.before), list(one.direction.windows))
+        accuracy(cells, one.segment_id, list(one.before), list(one.direction.windows))
         for one in breaches
     ]
 
@@ -129,9 +129,10 @@ def _row(
 ) -> dict[str, Any]:
     direction = breach.direction
     row: dict[str, Any] = {
-        "segment_id": direction.segment_id,
+        "segment_id": breach.segment_id,
         "output": direction.output,
         "test": direction.test,
+        "size_metric": direction.metric,
         **dict.fromkeys(_BEFORE),
         **{side: _struct(known[side], gap_q[i]) for i, side in enumerate(SIDES)},
     }

@@ -1,6 +1,6 @@
 """One run's replays to its tables of counts and scores."""
 
-from datetime import timedelta
+from itertools import chain
 
 import pandas as pd
 from pyspark.sql import Column, DataFrame
@@ -10,18 +10,21 @@ from rehearsal.drift.alerts import ALL_USERS, alerts
 from rehearsal.drift.attribute import breaching_segments, contributions
 from rehearsal.drift.bins import Bins, check_classes, pin_bins
 from rehearsal.drift.blocks import stored, with_types
+from rehearsal.drift.counted_with import counted_with
 from rehearsal.drift.counts import drift_counts
 from rehearsal.drift.explain import explain_run
 from rehearsal.drift.kpis import counted_kpis
 from rehearsal.drift.monitor_table import drift_metrics
 from rehearsal.drift.score import score_counts
 from rehearsal.drift.stored import bins_rows, read_bins, segment_names
+from rehearsal.drift.summed import of_all_users
 from rehearsal.drift.threshold import SERIES, noise_run_names
 from rehearsal.errors import ContractError
 from rehearsal.runtime import Job
-from rehearsal.settings import Replay, Window
-from rehearsal.span import window_starts
+from rehearsal.span import windows_between
+from rehearsal.tables.contract import no_rows_of
 from rehearsal.tables.frames import to_spark
+from rehearsal.tables.made_with import COLUMN, as_json, refuse_other
 from rehearsal.tables.schemas import (
     ALERTS,
     DRIFT_BINS,
@@ -34,24 +37,35 @@ from rehearsal.tables.schemas import (
     SEGMENT_PROFILES,
 )
 
+_OTHERS = ""
+"""The segments without a breach, together: no segment has this name."""
+
 
 def count_run(job: Job) -> Bins:
     """Replace the run's rows of `drift_counts`, and return the bins they were made with.
 
     With a span only its windows are counted anew, in the bins of the run's other windows, and
     only files with requests in them are read.
+
+    Raises:
+        ContractError: the run's other windows are not there, or were counted otherwise.
     """
     store, drift = job.store, job.settings.drift
     replays = store.read(REPLAYS, run_id=job.run_id, origin="logged")
     bins = _bins(job, replays)
+    made_with = as_json(
+        counted_with(job.settings, _replayed_with(replays), bins, job.segmentation.version)
+    )
     span = job.span.over_windows(drift.window) if job.span else None
     if span is not None:
+        kept = store.read(DRIFT_COUNTS, run_id=job.run_id)
+        refuse_other(DRIFT_COUNTS, kept, job.run_id, made_with)
         at = F.col("requested_at")
         replays = replays.where((at >= F.lit(span.start)) & (at < F.lit(span.end)))
     graded = job.settings.requests.columns.outcome is not None
     kpis = counted_kpis(job.settings.kpis)
     rows = drift_counts(replays, job.segments(), bins, drift.window, kpis, graded=graded)
-    keyed = rows.withColumns(_versions(job, bins))
+    keyed = rows.withColumns(_versions(job, bins) | {COLUMN: F.lit(made_with)})
     if span is None:
         store.replace(DRIFT_COUNTS, keyed, run_id=job.run_id)
     else:
@@ -60,11 +74,17 @@ def count_run(job: Job) -> Bins:
     return bins
 
 
+def _replayed_with(replays: DataFrame) -> str | None:
+    row = replays.select(COLUMN).head()
+    return row[COLUMN] if row is not None else None
+
+
 def _bins(job: Job, replays: DataFrame) -> Bins:
     """Return the bins that settings name, those of the run if a part of it is kept, or new ones."""
     store, version = job.store, job.settings.drift.bins_version
     if job.span is not None:
-        version = _kept_version(job)
+        kept = _kept_version(job)
+        version = version or kept
     if version is None:
         bins = pin_bins(replays, job.settings.drift, job.settings.seed)
         store.replace(DRIFT_BINS, bins_rows(job.spark, bins), bins_version=bins.version)
@@ -78,23 +98,15 @@ def _kept_version(job: Job) -> str:
     """Return the bins of the run's counts, which a part of it must go on with.
 
     Raises:
-        ContractError: there are none, or they are of other settings or other segments.
+        ContractError: there are none.
     """
     kept = None
     if job.store.exists(DRIFT_COUNTS):
-        names = ("bins_version", "segmentation_version", "granularity")
-        kept = job.store.read(DRIFT_COUNTS, run_id=job.run_id).select(*names).head()
+        kept = job.store.read(DRIFT_COUNTS, run_id=job.run_id).select("bins_version").head()
     if kept is None:
         raise ContractError(
             f"run {job.run_id} has no counts yet that a part could be added to; "
             "run score-drift without --since and --until first"
-        )
-    drift, held = job.settings.drift, job.segmentation.version
-    wanted = (drift.bins_version or kept["bins_version"], held, drift.window)
-    if tuple(kept) != wanted:
-        raise ContractError(
-            f"run {job.run_id} was counted with bins, segmentation and window {tuple(kept)}, now "
-            f"they are {wanted}; run score-drift without --since and --until to count all anew"
         )
     return str(kept["bins_version"])
 
@@ -136,10 +148,7 @@ def attribute_run(job: Job) -> pd.DataFrame:
     scores = store.read(DRIFT_SCORES, run_id=job.run_id)
     first = scores.select("bins_version").head()
     if first is None:
-        raise ContractError(
-            f"drift_scores has no rows of run {job.run_id}; "
-            "`rehearsal score-drift` with the same run id makes them"
-        )
+        raise no_rows_of(DRIFT_SCORES, job.run_id)
     red = scores.where("status = 'red'").toPandas()  # bounded by breaches
     windows = scores.select("window_start", "window_end").distinct().toPandas()
     windows = windows.sort_values("window_start", ignore_index=True)
@@ -147,18 +156,14 @@ def attribute_run(job: Job) -> pd.DataFrame:
     bins = read_bins(store.read(DRIFT_BINS, bins_version=first["bins_version"]))
     breaching = breaching_segments(red)
     counted = stored(counts.where(F.col("segment_id").isin(breaching)))
-    parts = contributions(red, with_types(counts, counted.cells(bins, breaching, windows)))
+    own = with_types(counts, counted.cells(bins, breaching, windows))
+    parts = contributions(red, chain(own, of_all_users(counts, red, bins, windows)))
     rows = to_spark(job.spark, parts, DRIFT_CONTRIBUTIONS).withColumn(
         "segmentation_version", F.lit(job.segmentation.version)
     )
     store.replace(DRIFT_CONTRIBUTIONS, rows, run_id=job.run_id)
     explain_run(job, red, counted.cells(bins, breaching, windows), bins)
     return parts
-
-
-def windows_between(span: Replay, window: Window) -> int:
-    """Return how many windows the replay touches, so that alpha is spent over them all."""
-    return len(window_starts(span.start, span.end - timedelta(microseconds=1), window))
 
 
 def _versions(job: Job, bins: Bins) -> dict[str, Column]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 
 import pandas as pd
 from pyspark.sql import DataFrame
@@ -19,6 +20,7 @@ from rehearsal.drift.kpis import Kpis
 from rehearsal.drift.measure import measure
 from rehearsal.drift.onset import COLUMNS, onsets, with_direction
 from rehearsal.drift.significance import q_values
+from rehearsal.drift.summed import of_all_users
 from rehearsal.drift.threshold import noise_of_runs, with_thresholds
 from rehearsal.drift.verdict import with_size_tests, with_verdicts
 from rehearsal.errors import ContractError
@@ -156,12 +158,14 @@ def score_drift(
     counted = stored(counts)
     found = score_counts(counted, pinned, drift, [], noise_runs=noise_runs)
     breaching = breaching_segments(found.scores)
-    blocks = counted.cells(pinned, breaching, calendar(counted.sizes))
+    windows = calendar(counted.sizes)
+    blocks = with_types(counts, counted.cells(pinned, breaching, windows))
+    everyone = of_all_users(counts, found.scores, pinned, windows)
     return DriftTables(
         pinned,
         counts,
         found.scores,
         found.onsets,
         alerts(found.scores, {}),
-        contributions(found.scores, with_types(counts, blocks)),
+        contributions(found.scores, chain(blocks, everyone)),
     )

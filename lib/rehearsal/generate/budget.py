@@ -13,6 +13,7 @@ import pandas as pd
 from rehearsal.settings import Augment
 
 Key = TypeVar("Key", bound=Hashable)
+_BREACH = ["output", "test", "size_metric"]
 
 
 @dataclass(frozen=True, order=True)
@@ -26,6 +27,8 @@ class Cell:
 
 def most_drifting(contributions: pd.DataFrame, max_segments: int) -> list[str]:
     """Return at most `max_segments` breaching segments, the largest test statistic first.
+
+    All users together (segment_id NULL) are none: a generator is made of a segment.
 
     Args:
         contributions: rows of `drift_contributions` of one run.
@@ -43,8 +46,9 @@ def plan_budget(contributions: pd.DataFrame, settings: Augment) -> list[Cell]:
 
     A segment's budget is `synthetic_share` of its logged requests in the breaching windows (of
     the one with the most of them). Its types are those with a positive share of the drift,
-    shares averaged over the outputs and tests that breach, at most `max_request_types`; they split
-    it in proportion. Above `max_synthetic` in all, segments shrink in proportion.
+    shares averaged over the outputs and tests that breach (first over the metrics of a test, which
+    say much the same), at most `max_request_types`; they split it in proportion. Above
+    `max_synthetic` in all, segments shrink in proportion.
 
     Args:
         contributions: rows of `drift_contributions` of one run.
@@ -54,7 +58,7 @@ def plan_budget(contributions: pd.DataFrame, settings: Augment) -> list[Cell]:
     budgets: dict[str, int] = {}
     for segment, rows in contributions.groupby("segment_id"):
         shares = _target_shares(rows, settings.max_request_types)
-        logged = int(rows.groupby(["output", "test"])["n_requests"].sum().max())
+        logged = int(rows.groupby(_BREACH)["n_requests"].sum().max())
         if shares:
             targets[str(segment)] = shares
             budgets[str(segment)] = round(settings.synthetic_share * logged)
@@ -71,11 +75,10 @@ def plan_budget(contributions: pd.DataFrame, settings: Augment) -> list[Cell]:
 
 def _target_shares(rows: pd.DataFrame, max_types: int) -> dict[str, float]:
     # A type without a row for an output brings nothing to that output's drift.
-    tests = ["output", "test"]
-    by_test = rows.pivot_table(
-        index="request_type", columns=tests, values="share", aggfunc="sum", fill_value=0.0
+    by_breach = rows.pivot_table(
+        index=_BREACH, columns="request_type", values="share", aggfunc="sum", fill_value=0.0
     )
-    means = by_test.mean(axis=1)
+    means = by_breach.groupby(_BREACH[:2]).mean().mean()
     ranked = sorted(means[means > 0].items(), key=lambda item: (-item[1], str(item[0])))
     return {str(request_type): float(share) for request_type, share in ranked[:max_types]}
 

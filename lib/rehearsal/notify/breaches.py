@@ -1,21 +1,29 @@
-"""The rows of `alerts` as what is told: one breach per segment, and a digest of them all."""
+"""The rows of `alerts` as what is told: one line per segment, and every measure in breach."""
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
-from rehearsal.seeds import short_hash
+from rehearsal.drift.onset import onset_of
 
 COLUMNS = (
-    "segment_id", "segment_name", "window_start", "output", "metric", "score", "threshold",
+    "segment_id", "segment_name", "window_start", "output", "metric", "test", "score", "threshold",
 )  # fmt: skip
+ONSET_COLUMNS = ("segment_id", "output", "test", "window_start")
 ALL = "all"
 """How 'all users' (segment_id NULL) is keyed."""
 
+MeasureKey = tuple[str, str, str]
+"""A segment or ALL, an output of it, and the metric in breach."""
+
+_SERIES = ["key", "output", "metric"]
+
 
 @dataclass(frozen=True)
-class Breach:
-    """The worst measure of one segment, and since when the segment breaches."""
+class BreachingSegment:
+    """The worst measure of one segment, or of all users, and since when it drifts in that."""
 
     segment_id: str
     name: str
@@ -26,57 +34,58 @@ class Breach:
     since: str
 
 
-def breaches(alerts: pd.DataFrame) -> tuple[Breach, ...]:
-    """Return one breach per segment, and one for all users if they breach, the worst first."""
-    rows = rated(alerts)
-    since = rows.groupby("key")["day"].min().to_dict()
+def breaching_segments(alerts: pd.DataFrame, onsets: pd.DataFrame) -> tuple[BreachingSegment, ...]:
+    """Return one per segment, and one for all users if they breach, the worst first.
+
+    Args:
+        alerts: rows of `alerts` of one run, COLUMNS.
+        onsets: its rows of `drift_onsets`, ONSET_COLUMNS. What has none drifts since its first
+            window in breach.
+    """
+    rows, starts = rated(alerts), _keyed(onsets)
     return tuple(
-        Breach(
+        BreachingSegment(
             segment_id=row["key"],
             name=row["segment_name"],
             output=row["output"],
             metric=row["metric"],
             score=row["score"],
             ratio=row["ratio"],
-            since=since[row["key"]],
+            since=f"{_since(row, rows, starts):%Y-%m-%d}",
         )
         for row in rows.drop_duplicates("key").to_dict("records")
     )
 
 
+def _since(row: Mapping[Hashable, Any], rows: pd.DataFrame, starts: pd.DataFrame) -> pd.Timestamp:
+    found = onset_of(starts[starts["key"] == row["key"]], row["output"], row["test"])
+    if found is not None:
+        return pd.Timestamp(found["window_start"])
+    own = rows[(rows[_SERIES] == [row[name] for name in _SERIES]).all(axis=1)]
+    return pd.Timestamp(own["window_start"].min())
+
+
+def ratios(alerts: pd.DataFrame) -> dict[MeasureKey, float]:
+    """Return the ratio of each measure in breach in its worst window."""
+    rows = rated(alerts).drop_duplicates(_SERIES).to_dict("records")
+    return {(row["key"], row["output"], row["metric"]): row["ratio"] for row in rows}
+
+
 def newest(alerts: pd.DataFrame) -> pd.DataFrame:
     """Return one row per (segment, output, metric): its newest breaching window, worst first."""
     rows = rated(alerts)
-    series = ["key", "output", "metric"]
-    last = rows.groupby(series)["window_start"].transform("max")
-    return rows[rows["window_start"] == last].drop_duplicates(series)
+    last = rows.groupby(_SERIES)["window_start"].transform("max")
+    return rows[rows["window_start"] == last].drop_duplicates(_SERIES)
 
 
 def rated(alerts: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows, worst first, with `key`, `day` (window's first) and `ratio`.
-
-    ratio is |score| / threshold, from 1 up.
-    """
-    ids = alerts["segment_id"]
-    rows = alerts.assign(
-        key=ids.where(ids.notna(), ALL).astype(str),
-        day=pd.to_datetime(alerts["window_start"]).dt.strftime("%Y-%m-%d"),
-        ratio=alerts["score"].astype(float).abs() / alerts["threshold"].astype(float),
-    )
+    """Return the rows, worst first, with `key` and `ratio`: |score| / threshold, from 1 up."""
+    ratio = alerts["score"].astype(float).abs() / alerts["threshold"].astype(float)
+    rows = _keyed(alerts).assign(ratio=ratio)
     order = ["ratio", "key", "output", "metric", "window_start"]
     return rows.sort_values(order, ascending=[False, *[True] * 4], ignore_index=True)
 
 
-def digest(alerts: pd.DataFrame) -> str:
-    """Return a short hash of what breaches, the same whatever the order of the rows.
-
-    Names and sentences derive from the rest. Scores count to six digits: sums that were added up
-    in another order differ beyond.
-    """
-    rows = rated(alerts)
-    texts = (
-        f"{row.key} {row.window_start:%Y-%m-%dT%H:%M} {row.output} {row.metric} "
-        f"{row.score:.6g} {row.threshold:.6g}"
-        for row in rows.itertuples()
-    )
-    return short_hash(*sorted(texts))
+def _keyed(frame: pd.DataFrame) -> pd.DataFrame:
+    ids = frame["segment_id"]
+    return frame.assign(key=ids.where(ids.notna(), ALL).astype(str))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from textwrap import shorten
 
-from rehearsal.notify.breaches import ALL, Breach
+from rehearsal.notify.breaches import ALL, BreachingSegment
 from rehearsal.notify.release import Release
 
 _MAX_LINES, _MAX_NAME = 20, 60
@@ -42,7 +42,7 @@ def _title(release: Release) -> str:
     return f"Rehearsal {release.run_id}: {n} of {release.n_segments} segments {verb}"
 
 
-def _line(one: Breach) -> str:
+def _line(one: BreachingSegment) -> str:
     # Names are made of the users' own values, which may hold line breaks.
     name = shorten(one.name, _MAX_NAME, placeholder=" …")
     who = name if one.segment_id == ALL else f"{one.segment_id} ({name})"

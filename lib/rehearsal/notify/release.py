@@ -7,16 +7,25 @@ from pathlib import Path
 import pandas as pd
 from pyspark.sql import functions as F
 
-from rehearsal.errors import ContractError
-from rehearsal.notify.breaches import ALL, COLUMNS, Breach, breaches
+from rehearsal.notify.breaches import (
+    ALL,
+    COLUMNS,
+    ONSET_COLUMNS,
+    BreachingSegment,
+    breaching_segments,
+)
 from rehearsal.runtime import Job
+from rehearsal.seeds import short_hash
 from rehearsal.settings import ModelSource
-from rehearsal.tables.schemas import ALERTS, DRIFT_SCORES, REPLAYS
+from rehearsal.tables.contract import no_rows_of
+from rehearsal.tables.schemas import ALERTS, DRIFT_ONSETS, DRIFT_SCORES, REPLAYS
+
+_STORED = "stored"
 
 
 @dataclass(frozen=True)
 class Release:
-    """One run: the two models, how many segments were scored, and the rows of `alerts`."""
+    """One run: the two models, how many segments were scored, and what its tables say of them."""
 
     run_id: str
     production_model: str
@@ -24,11 +33,21 @@ class Release:
     n_segments: int
     report: str
     alerts: pd.DataFrame
+    onsets: pd.DataFrame
+
+    @property
+    def key(self) -> str:
+        """Identify the pair of models.
+
+        Stored outputs do not say whose they are, so that each run of them is a release of its own.
+        """
+        models = (self.production_model, self.experimental_model)
+        return short_hash(*models, *([self.run_id] if _STORED in models else []))
 
     @cached_property
-    def breaches(self) -> tuple[Breach, ...]:
+    def breaches(self) -> tuple[BreachingSegment, ...]:
         """One per segment, and one for all users if they breach, the worst first."""
-        return breaches(self.alerts)
+        return breaching_segments(self.alerts, self.onsets)
 
     @property
     def n_breaching(self) -> int:
@@ -43,14 +62,16 @@ def read_release(job: Job) -> Release:
         ContractError: the run was not scored, so that no alerts would not mean no breach.
     """
     production, experimental = _models(job)
-    rows = job.store.read(ALERTS, run_id=job.run_id)
+    n_segments = _scored_segments(job)
+    alerts, onsets = (job.store.read(one, run_id=job.run_id) for one in (ALERTS, DRIFT_ONSETS))
     return Release(
         run_id=job.run_id,
         production_model=production,
         experimental_model=experimental,
-        n_segments=_scored_segments(job),
+        n_segments=n_segments,
         report=job.settings.notify.report_url or str(Path(job.settings.output.report).resolve()),
-        alerts=rows.select(*COLUMNS).toPandas(),
+        alerts=alerts.select(*COLUMNS).toPandas(),
+        onsets=onsets.select(*ONSET_COLUMNS).toPandas(),
     )
 
 
@@ -58,10 +79,7 @@ def _scored_segments(job: Job) -> int:
     scores = job.store.read(DRIFT_SCORES, run_id=job.run_id)
     found = scores.agg(F.count("*").alias("n"), F.count_distinct("segment_id").alias("k")).head()
     if found is None or found["n"] == 0:
-        raise ContractError(
-            f"drift_scores has no rows of run {job.run_id}; "
-            f"`rehearsal {DRIFT_SCORES.made_by}` with the same run id makes them"
-        )
+        raise no_rows_of(DRIFT_SCORES, job.run_id)
     return int(found["k"])
 
 
@@ -77,4 +95,4 @@ def _models(job: Job) -> tuple[str, str]:
 
 
 def _configured(model: ModelSource) -> str:
-    return model.uri or "stored"
+    return model.uri or _STORED

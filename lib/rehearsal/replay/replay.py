@@ -1,6 +1,7 @@
 """Requests of one origin to the rows of `replays`, and the rows no model could score."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
@@ -18,19 +19,24 @@ from rehearsal.replay.requests import (
     with_profiles,
 )
 from rehearsal.settings import Settings
+from rehearsal.tables.made_with import as_json
 
 _KEPT = (
     "request_id", "user_id", "request_type", "requested_at", "production", "experimental", "kpis",
-    "production_model", "experimental_model", "classes", "outcome",
+    "production_model", "experimental_model", "classes", "outcome", "settings_json",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """Scored rows of `replays` (less run and origin), and (source_table, reason, row_json)."""
+    """Scored rows of `replays` (less run and origin), and (source_table, reason, row_json).
+
+    made_with is what the rows have as `settings_json`.
+    """
 
     rows: DataFrame
     rejected: DataFrame
+    made_with: str
 
 
 def replay_requests(
@@ -55,12 +61,14 @@ def replay_requests(
         )
     frame = offer_own_names(with_profiles(requests, users), settings)
     scored, names = _stored(frame, settings) if settings.models.stored else _fresh(frame, settings)
+    made_with = as_json(replayed_with(settings, names))
     rows = scored.withColumns(
         {
             "kpis": kpi_map(settings.kpis, settings.requests.columns.outcome),
             "production_model": F.lit(names[0]),
             "experimental_model": F.lit(names[1]),
             "outcome": _outcome(settings),
+            "settings_json": F.lit(made_with),
         }
     )
     # Both sinks read the scores; without this every request would be scored twice.
@@ -70,7 +78,26 @@ def replay_requests(
         F.col("fault").alias("reason"),
         F.to_json(F.struct(*requests.columns)).alias("row_json"),
     )
-    return Replayed(rows.where(F.col("fault").isNull()).select(*_KEPT), rejected)
+    return Replayed(rows.where(F.col("fault").isNull()).select(*_KEPT), rejected, made_with)
+
+
+def replayed_with(settings: Settings, models: tuple[str, str]) -> dict[str, Any]:
+    """Return what parts of a replay must have in common to be one: the models, KPIs, outcome.
+
+    Args:
+        settings: of the rehearsal.
+        models: production and experimental, as resolved; stored outputs are their columns.
+    """
+    sources = {
+        "production": settings.models.production,
+        "experimental": settings.models.experimental,
+    }
+    told = {
+        side: source.stored.model_dump() if source.stored else name
+        for (side, source), name in zip(sources.items(), models, strict=True)
+    }
+    kpis = {name: kpi.model_dump() for name, kpi in settings.kpis.items()}
+    return {**told, "kpis": kpis, "outcome": settings.requests.columns.outcome}
 
 
 def _outcome(settings: Settings) -> Column:

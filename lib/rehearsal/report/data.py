@@ -16,11 +16,10 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from rehearsal.errors import ContractError
 from rehearsal.report.findings import drawn, findings
 from rehearsal.report.frames import COLUMNS, ReportData, empty
 from rehearsal.runtime import Job
-from rehearsal.tables.contract import TableContract
+from rehearsal.tables.contract import TableContract, no_rows_of
 from rehearsal.tables.schemas import (
     ALERTS,
     DRIFT_BINS,
@@ -151,10 +150,7 @@ def _segmentation(rows: DataFrame) -> dict[str, pd.DataFrame]:
 
 def _needed(contract: TableContract, frame: pd.DataFrame, run_id: str) -> pd.DataFrame:
     if frame.empty:
-        raise ContractError(
-            f"{contract.name} has no rows of run {run_id}; "
-            f"`rehearsal {contract.made_by}` with the same run id makes them"
-        )
+        raise no_rows_of(contract, run_id)
     return frame
 
 
@@ -167,10 +163,7 @@ def _replayed(job: Job) -> dict[str, Any]:
         F.count("*").alias("n"),
     ).first()
     if found is None or found["n"] == 0:
-        raise ContractError(
-            f"replays has no logged rows of run {job.run_id}; "
-            f"`rehearsal {REPLAYS.made_by}` with the same run id makes them"
-        )
+        raise no_rows_of(REPLAYS, job.run_id)
     return {
         "production_model": found["production"],
         "experimental_model": found["experimental"],
@@ -201,6 +194,6 @@ def _generated(job: Job) -> DataFrame | None:
 
 _ORDER = (
     "step", "source_table", "scope", "segment_id", "window_start", "output", "metric", "test",
-    "column_name", "bin", "rank", "request_type", "epoch", "from_segment_id", "to_segment_id",
-    "user_id", "reason",
+    "size_metric", "column_name", "bin", "rank", "request_type", "epoch", "from_segment_id",
+    "to_segment_id", "user_id", "reason",
 )  # fmt: skip

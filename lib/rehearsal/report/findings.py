@@ -11,8 +11,10 @@ from rehearsal.report.scores import (
     ALL_KEY,
     ALL_LABEL,
     Measure,
+    keyed,
     measures,
     offered,
+    parts_of,
     scored,
 )
 from rehearsal.report.since import Onsets, Since, onsets
@@ -173,11 +175,12 @@ def _of(frame: pd.DataFrame, key: str) -> pd.Series:
 def _top_types(
     contributions: pd.DataFrame, key: str, measure: Measure | None
 ) -> tuple[tuple[str, float], ...]:
-    """Return the request types that add most to the drift, by the test of its worst measure."""
-    rows = contributions[contributions["segment_id"] == key]
+    """Return the request types that add most to the drift, as its worst measure has it."""
+    rows = keyed(contributions)
+    rows = rows[rows["key"] == key]
     if measure is None or rows.empty:
         return ()
-    parts = rows["output"] + "/" + rows["test"]
-    rows = rows[parts == (measure.part if measure.part in set(parts) else parts.iloc[0])]
+    parts = parts_of(rows)
+    rows = rows[parts == (measure.split if measure.split in set(parts) else parts.iloc[0])]
     rows = rows[rows["share"] > 0].sort_values("rank").head(_TOP_TYPES)
     return tuple(zip(rows["request_type"], rows["share"].astype(float), strict=True))

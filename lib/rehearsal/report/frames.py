@@ -48,10 +48,11 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "contribution", "share", "statistic", "size_metric", "size_contribution", "size_share",
         "rank",
     ),
-    "reasons": ("segment_id", "output", "test", "verdict", "reason"),
+    "reasons": ("segment_id", "output", "test", "size_metric", "verdict", "reason"),
     "drivers": (
-        "segment_id", "output", "test", "rank", "dimension_1", "value_1", "dimension_2", "value_2",
-        "n_requests", "request_share", "share", "lift", "q_value", "status",
+        "segment_id", "output", "test", "size_metric", "rank", "dimension_1", "value_1",
+        "dimension_2", "value_2", "n_requests", "request_share", "share", "lift", "q_value",
+        "status",
     ),
     "synthesizers": (
         "segment_id", "status", "reason", "n_rows", "n_epochs", "validation_nats", "kl_nats",

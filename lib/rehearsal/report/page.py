@@ -118,7 +118,7 @@ def first_state(run: Reading, frames: Mapping[str, pd.DataFrame]) -> dict[str, s
     return {
         "segment": worst.key,
         "measure": measure.key,
-        "part": own[0] if own and measure.part not in own else measure.part,
+        "part": own[0] if own and measure.split not in own else measure.split,
         "window": str(windows.iloc[0]) if len(windows) else WHOLE,
     }
 

@@ -2,6 +2,9 @@
 
 import pandas as pd
 
+from rehearsal.report.glossary import METRIC_LABELS
+from rehearsal.report.scores import parts_of
+
 MAX_TYPES = 14
 """Request types shown apart, the strongest; the others are summed."""
 
@@ -12,9 +15,9 @@ _TOLD = ["statistic", "size_metric"]
 
 
 def part_label(output: str, test: str, size_metric: str) -> str:
-    """Name what was tested of an output."""
-    kind = {"distribution": "its distribution", "mean": "its mean"}.get(test, size_metric)
-    return f"{output}: {kind}"
+    """Name what breaches of an output."""
+    kind = METRIC_LABELS.get(size_metric, size_metric)
+    return f"{output}: {'its distribution' if test == 'distribution' else kind}"
 
 
 def waterfall_rows(contributions: pd.DataFrame) -> pd.DataFrame:
@@ -30,7 +33,7 @@ def waterfall_rows(contributions: pd.DataFrame) -> pd.DataFrame:
     if frame.empty:
         return pd.DataFrame(columns=[*_KEYS, "label", "request_type", "start", "end", "kind"])
     frame = frame.assign(
-        part=frame["output"] + "/" + frame["test"],
+        part=parts_of(frame),
         label=[
             part_label(*one)
             for one in frame[["output", "test", "size_metric"]].itertuples(index=False, name=None)

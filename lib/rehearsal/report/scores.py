@@ -33,6 +33,11 @@ class Measure:
         return f"{self.output}/{self.test}"
 
     @property
+    def split(self) -> str:
+        """Identify what is split by request type, see `parts_of`."""
+        return _split(self.output, self.test, self.metric)
+
+    @property
     def short(self) -> str:
         """Name the measure as the glossary does."""
         return f"{self.output}: {self.metric}"
@@ -41,6 +46,17 @@ class Measure:
     def label(self) -> str:
         """Name the measure for a reader, with its direction and unit."""
         return f"{self.output}: {METRIC_LABELS.get(self.metric, self.metric)}"
+
+
+def parts_of(contributions: pd.DataFrame) -> pd.Series:
+    """Return what each row of contributions is a part of, as `Measure.split` has it."""
+    names = contributions[["output", "test", "size_metric"]].itertuples(index=False, name=None)
+    return pd.Series([_split(*one) for one in names], contributions.index, dtype=object)
+
+
+def _split(output: str, test: str, metric: str) -> str:
+    # The metrics of a distribution share its split; a mean and each size have their own.
+    return f"{output}/{test if test == 'distribution' else metric}"
 
 
 def keyed(frame: pd.DataFrame) -> pd.DataFrame:

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from rehearsal.drift.onset import onset_of
 from rehearsal.report.frames import ReportData
 from rehearsal.report.scores import Measure, first_day, keyed, window_starts
-
-_FOLLOWED = {"size": ("size", "distribution", "mean")}
-"""Sizes have no change point of their own: they follow what else is tested of the output."""
 
 
 @dataclass(frozen=True)
@@ -34,18 +32,15 @@ class Onsets:
 
     def of(self, key: str, measure: Measure) -> Since | None:
         """Return the change point of what the measure tests, None where there is none."""
-        own = self.rows[(self.rows["key"] == key) & (self.rows["output"] == measure.output)]
-        for test in _FOLLOWED.get(measure.test, (measure.test,)):
-            found = own[own["test"] == test]
-            if len(found):
-                row = found.iloc[0]
-                between = (str(row["earliest_window_start"]), str(row["latest_window_start"]))
-                return Since(
-                    str(row["window_start"]),
-                    between if between[0] != between[1] else None,
-                    self.ended(str(row["last_window_start"])),
-                )
-        return None
+        row = onset_of(self.rows[self.rows["key"] == key], measure.output, measure.test)
+        if row is None:
+            return None
+        between = (str(row["earliest_window_start"]), str(row["latest_window_start"]))
+        return Since(
+            str(row["window_start"]),
+            between if between[0] != between[1] else None,
+            self.ended(str(row["last_window_start"])),
+        )
 
     def first_breach(self, windows: Sequence[str]) -> Since:
         """Return the first and last of windows in breach, for what has no change point."""

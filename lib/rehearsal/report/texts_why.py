@@ -11,7 +11,7 @@ from rehearsal.report.rows_parts import part_label
 from rehearsal.report.scores import keyed
 
 MAX_DRIVERS = 5
-"""Sub-populations told per segment and test; all are in drift_drivers."""
+"""Sub-populations told per segment and breach; all are in drift_drivers."""
 
 VERDICTS = {
     "inputs": "the requests changed",
@@ -20,11 +20,11 @@ VERDICTS = {
     "mixed": "more than one cause",
     "no baseline": "no windows before the drift to compare with",
 }
-_KEYS = ["key", "output", "test"]
+_KEYS = ["key", "output", "test", "size_metric"]
 
 
 def why(run: Reading) -> list[dict[str, Any]]:
-    """Return one block per drawn segment and test with a reason or sub-populations."""
+    """Return one block per drawn segment and breach with a reason or sub-populations."""
     reasons, drivers = (
         dict(iter(frame[frame["key"].isin(run.keys)].groupby(_KEYS)))
         for frame in map(keyed, (run.data.reasons, run.data.drivers))
@@ -33,12 +33,12 @@ def why(run: Reading) -> list[dict[str, Any]]:
     parts = sorted({*reasons, *drivers}, key=lambda part: (named[str(part[0])], part))
     blocks = []
     for part in parts:
-        key, output, test = (str(one) for one in part)
+        key, output, test, metric = (str(one) for one in part)
         told = reasons[part].iloc[0] if part in reasons else None
         blocks.append(
             {
                 "key": key,
-                "title": part_label(output, test, "how far apart"),
+                "title": part_label(output, test, metric),
                 "verdict": None if told is None else VERDICTS.get(told["verdict"], told["verdict"]),
                 "reason": None if told is None else plain(told["reason"]),
                 "drivers": _drivers(drivers[part]) if part in drivers else [],

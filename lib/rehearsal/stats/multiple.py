@@ -51,8 +51,9 @@ def hierarchical_q_values(p_values: np.ndarray, alpha: float) -> np.ndarray:
 def spending(n_looks: int, looks: np.ndarray, plan: Spending) -> np.ndarray:
     """Return the share of alpha that each look may spend; shares of all looks sum to at most 1.
 
-    'even' divides it over a known number of looks; 'endless' gives look i (from 1) the share
-    1 / (i (i + 1)), whose sum never passes 1.
+    'even' divides it over a number of looks that is known before the first: with another number,
+    looks already taken would have had another share. 'endless' gives look i (from 1) the share
+    1 / (i (i + 1)), whose sum never passes 1, however many there will be.
 
     Args:
         n_looks: how many looks there will be.

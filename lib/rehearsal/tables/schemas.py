@@ -62,6 +62,7 @@ QUARANTINE = TableContract(
     ),
     key=(),
     slice_by=("run_id", "step"),
+    partition_by=("run_id",),
 )
 
 SEGMENTATION = column("segmentation", S, "the history of segments this belongs to (segments.name)")
@@ -118,6 +119,7 @@ USER_FEATURES = TableContract(
     ),
     key=("run_id", "user_id"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 SEGMENTATIONS = TableContract(
@@ -199,6 +201,7 @@ SEGMENT_ASSIGNMENTS = TableContract(
     ),
     key=("run_id", "user_id"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 SEGMENTS = TableContract(
@@ -243,6 +246,7 @@ SEGMENT_PROFILES = TableContract(
     ),
     key=("run_id", "segment_id", "feature"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 SEGMENT_SAMPLES = TableContract(
@@ -262,6 +266,7 @@ SEGMENT_SAMPLES = TableContract(
     ),
     key=("run_id", "segment_id", "user_id"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 SEGMENT_MIGRATIONS = TableContract(
@@ -297,6 +302,7 @@ SEGMENT_MIGRATIONS = TableContract(
     slice_by=("segmentation", "run_id"),
 )
 
+MADE_WITH = column("settings_json", S, "what it was made with; a part of a run has the same")
 MODEL_OUTPUT = StructType([StructField("probabilities", ArrayType(D)), StructField("value", D)])
 KPI_PAIR = _struct(production=D, experimental=D)
 
@@ -319,6 +325,7 @@ REPLAYS = TableContract(
             column("experimental_model", S, "resolved model, or 'stored'"),
             column("classes", ArrayType(S), "class order of both probability arrays"),
             column("outcome", S, "what was logged to have happened; NULL = unknown"),
+            MADE_WITH,
         ]
     ),
     key=("run_id", "request_id"),
@@ -340,6 +347,7 @@ DRIFT_BINS = TableContract(
     ),
     key=("bins_version", "output"),
     slice_by=("bins_version",),
+    partition_by=("bins_version",),
 )
 
 DRIFT_COUNTS = TableContract(
@@ -406,12 +414,15 @@ DRIFT_COUNTS = TableContract(
                 ArrayType(D),
                 "sum over users of the fourth power of their difference in each bin",
             ),
+            MADE_WITH,
         ]
     ),
     key=("run_id", "segment_id", "window_start", "request_type", "output"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
+TEST = column("test", S, "distribution, mean or size; metrics of one test share its p-value")
 _JUDGED = [
     column("score", D, "raw; NULL when there is too little data"),
     column("score_bias_corrected", D, "score less its expectation under no drift"),
@@ -450,7 +461,7 @@ DRIFT_SCORES = TableContract(
             GRANULARITY,
             OUTPUT_NAME,
             METRIC,
-            column("test", S, "distribution, mean or size; metrics of one test share its p-value"),
+            TEST,
             column("drift_type", S, "EXPERIMENTAL_VS_PRODUCTION on the same requests"),
             *_JUDGED,
             BINS,
@@ -458,6 +469,7 @@ DRIFT_SCORES = TableContract(
     ),
     key=("run_id", "segment_id", "window_start", "output", "metric"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 DRIFT_ONSETS = TableContract(
@@ -482,24 +494,31 @@ DRIFT_ONSETS = TableContract(
     ),
     key=("run_id", "segment_id", "output", "test"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 _TEST, _SPAN = _struct(statistic=D, pvalue=D), _struct(start=T, end=T)
 DRIFT_METRICS = TableContract(
     name="drift_metrics",
-    comment="Raw drift_scores, a row per segment, window and output, in Databricks' column names",
+    comment="Raw drift_scores, a row per segment, window and output, in the column names of "
+    "Databricks' drift metrics tables; of its deltas there are none, and a run_id tells runs apart",
     made_by="score-drift",
     schema=StructType(
         [
             RUN,
             column("window", _SPAN, "UTC"),
             column("granularity", S, "1 day, 1 week or 1 month"),
-            column("monitor_version", S, "segmentation and bins"),
+            column("monitor_version", S, "segmentation/bins; a number there"),
             column("slice_key", S, "segment_id; NULL = the whole table"),
             column("slice_value", S, "the segment; NULL = the whole table"),
             column("column_name", S, "value or class"),
-            column("window_cmp", _SPAN, "NULL: models are compared, not windows"),
-            column("drift_type", S, "EXPERIMENTAL_VS_PRODUCTION on the same requests"),
+            column("window_cmp", _SPAN, "NULL, as it is there for BASELINE"),
+            column(
+                "drift_type",
+                S,
+                "EXPERIMENTAL_VS_PRODUCTION on the same requests: what BASELINE is there, with "
+                "production's outputs in the same window as the baseline; no row is CONSECUTIVE",
+            ),
             column("count", L, "paired requests counted"),
             column("js_distance", D, "Jensen-Shannon distance, 0..1"),
             column("ks_test", _TEST, "KS distance at bin edges, p-value of the paired test; value"),
@@ -514,6 +533,7 @@ DRIFT_METRICS = TableContract(
     ),
     key=("run_id", "slice_value", "window", "column_name"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 ALERTS = TableContract(
@@ -530,6 +550,7 @@ ALERTS = TableContract(
             GRANULARITY,
             OUTPUT_NAME,
             METRIC,
+            TEST,
             column("score", D, "bias-corrected score"),
             column("threshold", D, "the score from which it is a breach"),
             column("threshold_origin", S, "set, or how it was calibrated"),
@@ -541,33 +562,37 @@ ALERTS = TableContract(
     ),
     key=("run_id", "segment_id", "window_start", "output", "metric"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
+
+SIZE_METRIC = column("size_metric", S, "what breaches; kl_nats stands for any of a distribution")
 
 DRIFT_CONTRIBUTIONS = TableContract(
     name="drift_contributions",
-    comment="Signed part of a breaching segment's drift that each request type brings",
+    comment="Signed part of each breach that each request type brings; parts sum to the whole",
     made_by="attribute-drift",
     schema=StructType(
         [
             RUN,
             VERSION,
-            SEGMENT,
+            SEGMENT_OR_ALL,
             OUTPUT_NAME,
             column("test", S, "distribution, mean or size"),
+            SIZE_METRIC,
             TYPE,
             column("n_requests", L, "requests of the type in the breaching windows"),
             column("request_share", D, "of the segment's requests there, 0..1"),
             column("contribution", D, "part of the test statistic (size: of the sum), signed"),
-            column("share", D, "contribution over its sum; sums to 1 per segment, output, test"),
+            column("share", D, "contribution over its sum; sums to 1 over the request types"),
             column("statistic", D, "test statistic that contributions sum to; NULL for sizes"),
-            column("size_metric", S, "the metric that size_contribution is a part of"),
-            column("size_contribution", D, "part of that metric over the breaching windows"),
+            column("size_contribution", D, "part of size_metric, over the breaching windows"),
             column("size_share", D, "size_contribution over its sum"),
             column("rank", N, "1 = drives the drift most"),
         ]
     ),
-    key=("run_id", "segment_id", "output", "test", "request_type"),
+    key=("run_id", "segment_id", "output", "test", "size_metric", "request_type"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 _DIMENSION = "request_type, a mapped feature or profile attribute, 'hour of day', 'part of week'"
@@ -584,6 +609,7 @@ DRIFT_DRIVERS = TableContract(
             SEGMENT,
             OUTPUT_NAME,
             column("test", S, "distribution, mean or size"),
+            SIZE_METRIC,
             column("rank", N, "1 = the most share beyond request_share"),
             column("dimension_1", S, _DIMENSION),
             column("value_1", S, _VALUE),
@@ -601,10 +627,11 @@ DRIFT_DRIVERS = TableContract(
         ]
     ),
     key=(
-        "run_id", "segment_id", "output", "test", "dimension_1", "value_1", "dimension_2",
-        "value_2",
+        "run_id", "segment_id", "output", "test", "size_metric", "dimension_1", "value_1",
+        "dimension_2", "value_2",
     ),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )  # fmt: skip
 
 _ACCURACY = _struct(
@@ -629,6 +656,7 @@ DRIFT_REASONS = TableContract(
             SEGMENT,
             OUTPUT_NAME,
             column("test", S, "distribution, mean or size"),
+            SIZE_METRIC,
             column(
                 "verdict",
                 S,
@@ -661,8 +689,9 @@ DRIFT_REASONS = TableContract(
             ),
         ]
     ),
-    key=("run_id", "segment_id", "output", "test"),
+    key=("run_id", "segment_id", "output", "test", "size_metric"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 SYNTHESIZERS = TableContract(
@@ -694,6 +723,7 @@ SYNTHESIZERS = TableContract(
     ),
     key=("run_id", "segment_id"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 PROVENANCE = [
@@ -740,6 +770,7 @@ FIDELITY = TableContract(
     ),
     key=("run_id", "segment_id", "column_name", "bin"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 AUGMENTED_REQUESTS = TableContract(
@@ -781,25 +812,32 @@ EFFECTS = TableContract(
     ),
     key=("run_id", "scope", "segment_id", "request_type"),
     slice_by=("run_id",),
+    partition_by=("run_id",),
 )
 
 ALERT_DELIVERIES = TableContract(
     name="alert_deliveries",
-    comment="Who was told of a run's alerts; what is delivered is not sent again",
+    comment="Who was told of which breach of a release; told again only when it is worse",
     made_by="notify",
     schema=StructType(
         [
-            RUN,
+            column("release", S, "the pair of models, whatever the run; stored outputs: the run"),
+            column("production_model", S, "resolved model, or 'stored'"),
+            column("experimental_model", S, "resolved model, or 'stored'"),
             column("sink", S, "name in notify.sinks"),
-            column("digest", S, "of the run's alerts: other alerts, another message"),
+            SEGMENT_OR_ALL,
+            OUTPUT_NAME,
+            METRIC,
+            column("ratio", D, "|score| / threshold in its worst window, the most that was told"),
+            column("run_id", S, "the run that told it last, or tried to"),
             column("status", S, "delivered, or failed: the next run tries again"),
             column("reason", S, "why it failed; never the sink's URL"),
             column("n_attempts", N, "of the last run that tried; 0 = there was no usable URL"),
-            column("n_alerts", L, "rows of alerts the message is about"),
         ]
     ),
-    key=("run_id", "sink", "digest"),
-    slice_by=("run_id",),
+    key=("release", "sink", "segment_id", "output", "metric", "status"),
+    slice_by=("release",),
+    partition_by=("release",),
 )
 
 ALL = (

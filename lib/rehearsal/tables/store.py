@@ -50,7 +50,7 @@ class Store:
         return True
 
     def read(self, contract: TableContract, **slice_values: SliceValue) -> DataFrame:
-        """Return the rows of one slice.
+        """Return the rows of one slice; columns declared since the table was made are NULL.
 
         Raises:
             ContractError: the table is not there yet; the message names the step that makes it.
@@ -61,6 +61,9 @@ class Store:
                 f"`rehearsal {contract.made_by}` makes it"
             )
         rows = self.spark.read.table(self.reference(contract))
+        since = [field for field in contract.schema if field.name not in rows.columns]
+        if since:
+            rows = rows.withColumns({one.name: F.lit(None).cast(one.dataType) for one in since})
         return rows.where(_slice_condition(slice_values)) if slice_values else rows
 
     def replace(self, contract: TableContract, rows: DataFrame, **slice_values: SliceValue) -> None:

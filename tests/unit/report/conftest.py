@@ -184,11 +184,13 @@ def run_by_hand() -> ReportData:
         ]),
         contributions=frame("contributions", contributions),
         reasons=frame("reasons", [
-            {"segment_id": "s1", "output": "class", "test": "distribution", "verdict": "inputs",
+            {"segment_id": "s1", "output": "class", "test": "distribution",
+             "size_metric": "kl_nats", "verdict": "inputs",
              "reason": "The mix of request_type brings 62% of the change."},
         ]),
         drivers=frame("drivers", [
-            {"segment_id": "s1", "output": "class", "test": "distribution", "rank": rank,
+            {"segment_id": "s1", "output": "class", "test": "distribution",
+             "size_metric": "kl_nats", "rank": rank,
              "dimension_1": "country", "value_1": value, "dimension_2": second, "value_2": "night",
              "n_requests": 800, "request_share": 0.1, "share": 0.35, "lift": 3.5,
              "q_value": q_value, "status": status}

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from rehearsal.report.charts import NO_SCORE
 from rehearsal.report.frames import ReportData
 from rehearsal.report.page import render
 
@@ -137,6 +138,23 @@ SEGMENTS = """
   document.body.dataset.notes = JSON.stringify(all);
 """
 
+# Reads where the label of the onset lies in its chart, and what cells without a score are coloured.
+LABELS = """
+  await drawn("s1 class/kl_nats");
+  const texts = [...document.querySelectorAll("#chart-time_series svg text")];
+  const label = texts.find((one) => one.textContent.startsWith("drifts since"));
+  const [frame, told] = [document.querySelector("#chart-time_series path.background"), label]
+    .map((one) => one.getBoundingClientRect());
+  const cells = [...document.querySelectorAll("#chart-heat_map svg path")]
+    .filter((one) => one.__data__ && one.__data__.datum && one.__data__.datum.key === "s3");
+  document.body.dataset.notes = JSON.stringify([{
+    inside: told.left >= frame.left && told.right <= frame.right,
+    before: told.right < frame.left + frame.width * Number("PLACE"),
+    unknown: cells.map((one) => one.__data__.datum.ratio),
+    fills: [...new Set(cells.map((one) => one.getAttribute("fill")))],
+  }]);
+"""
+
 
 # Touches nothing; waits until all is drawn.
 NOTHING = """
@@ -208,6 +226,21 @@ def test_a_windows_numbers_answers_and_parts_can_be_read(data: ReportData, tmp_p
     assert {f"{days[1]} 0.05 {origin}", f"{days[2]} 0.06 {origin}"} <= set(worst["thresholds"])
     assert (second["window"], second["moved"][0]) == (days[2], [10, 0.01])
     assert (worst["parts"], second["parts"]) == (["class: its distribution"], [])
+
+
+@needs_browser
+@pytest.mark.parametrize(("first", "before"), [(0, False), (2, True)])
+def test_the_words_at_the_onset_lie_in_the_chart(
+    data: ReportData, tmp_path: Path, first: int, before: bool
+) -> None:
+    windows = sorted(data.scores["window_start"].unique())
+    since = data.onsets.assign(window_start=windows[first], earliest_window_start=windows[0])
+    page = render(dataclasses.replace(data, onsets=since))
+    (found,) = noted(page, LABELS.replace("PLACE", str(first / (len(windows) - 1))), tmp_path)
+    assert found["inside"]
+    assert found["before"] == before
+    assert set(found["unknown"]) == {None}, "too little data is no score of 0"
+    assert found["fills"] == [NO_SCORE]
 
 
 @needs_browser

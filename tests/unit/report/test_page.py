@@ -122,10 +122,12 @@ def test_the_page_loads_nothing_and_is_small(data: ReportData) -> None:
 
 def test_why_a_segment_drifts_is_told_where_it_is_known(data: ReportData) -> None:
     text = Reader(render(data)).text
-    assert "class: its distribution: the requests changed" in text
-    assert "The mix of request_type brings 62% of the change." in text
+    assert "class: its distribution the requests changed : The mix of request_type brings" in text
     assert "and hour of day = night 800 10.0% 35.0% 3.5 × < 0.001" in text
     assert "country = (other) 800 10.0% 35.0% 3.5 × – – not confirmed" in text
+    ranges = data.drivers.assign(value_1="< 3.1", value_2=">= 7")
+    text = Reader(render(dataclasses.replace(data, drivers=ranges))).text
+    assert "country < 3.1 and hour of day >= 7 800" in text
     unknown = render(without(data, "reasons", "drivers"))
     assert "h-why" not in unknown.partition("<main>")[2].partition("<script")[0]
 

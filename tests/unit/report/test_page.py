@@ -11,7 +11,7 @@ from large_report import large_run
 
 from rehearsal.errors import ContractError
 from rehearsal.report.frames import COLUMNS, ReportData, empty
-from rehearsal.report.glossary import GLOSSARY, METRIC_LABELS, OUTPUT_GLOSSARY
+from rehearsal.report.glossary import GLOSSARY, METRIC_LABELS, OUTPUT_GLOSSARY, STATUS_NOTES
 from rehearsal.report.page import render
 from rehearsal.report.picture import picture
 from rehearsal.report.scores import keyed
@@ -228,6 +228,23 @@ def unpacked(
 def test_a_frame_with_other_columns_is_refused(data: ReportData) -> None:
     with pytest.raises(ContractError, match="report frame effects has columns"):
         dataclasses.replace(data, effects=data.effects.drop(columns="scope"))
+
+
+def test_a_reason_whose_numbers_are_columns_is_told_in_the_words_of_its_status(
+    data: ReportData,
+) -> None:
+    scores = data.scores.reset_index(drop=True)
+    own = (scores["metric"] == "kl_nats") & (scores["segment_id"] == "s1")
+    untested = own & (scores.index == scores.index[own][0])
+    scores.loc[untested, "detectable"] = None
+    page = columns_of(render(dataclasses.replace(data, scores=scores)))["scores"]
+    of = page[page["measure"] == "class/kl_nats"].groupby("key")["reason"].agg(list)
+    red, green = STATUS_NOTES["red"], STATUS_NOTES["green"]
+    assert of["s1"] == ["made green", green, red, red], "what cannot be tested says so itself"
+    assert of["s2"] == [green, "made yellow", green, green]
+    assert of["s3"] == ["made insufficient_data"] * 4
+    bare = page[(page["measure"] == "value/relative_mse") & (page["key"] == "s1")]
+    assert set(bare["reason"]) == {"made green"}, "without a threshold green needs its reason"
 
 
 def test_the_picture_is_a_png_wider_than_high(data: ReportData) -> None:

@@ -3,6 +3,7 @@ import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,11 +12,18 @@ from large_report import large_run
 
 from rehearsal.errors import ContractError
 from rehearsal.report.frames import COLUMNS, ReportData, empty
-from rehearsal.report.glossary import GLOSSARY, METRIC_LABELS, OUTPUT_GLOSSARY, STATUS_NOTES
+from rehearsal.report.glossary import METRIC_LABELS, STATUS_NOTES
 from rehearsal.report.page import render
 from rehearsal.report.picture import picture
 from rehearsal.report.scores import keyed
-from rehearsal.settings import METRICS
+from rehearsal.report.terms import (
+    GLOSSARY,
+    NUMBER_GLOSSARY,
+    OUTPUT_GLOSSARY,
+    SEGMENT_GLOSSARY,
+    TEST_GLOSSARY,
+)
+from rehearsal.settings import METRICS, OUTPUTS
 
 LATER = (
     "contributions",
@@ -36,7 +44,8 @@ class Reader(HTMLParser):
         super().__init__()
         self.scripts: list[str] = []
         self.texts: list[str] = []
-        self.addresses: list[str] = []
+        self.loaded: list[str] = []
+        self.links: list[str] = []
         self.inside = ""
         self.feed(page)
 
@@ -44,7 +53,9 @@ class Reader(HTMLParser):
         self.inside = tag
         if tag == "script":
             self.scripts.append("")
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        addresses = [value or "" for name, value in attrs if name in ("src", "href")]
+        # What <a> names is opened only when a reader follows it.
+        (self.links if tag == "a" else self.loaded).extend(addresses)
 
     def handle_endtag(self, _tag: str) -> None:
         self.inside = ""
@@ -115,7 +126,9 @@ def test_user_texts_are_never_markup(segmented: Callable[[int], ReportData]) -> 
 
 def test_the_page_loads_nothing_and_is_small(data: ReportData) -> None:
     page = render(data)
-    assert all(address.startswith("#") for address in Reader(page).addresses)
+    reader = Reader(page)
+    assert reader.loaded == []
+    assert {link.partition("//")[0] for link in reader.links} == {"https:", "#quarantine"}
     assert "default-src 'none'" in page
     assert len(page.encode()) < 1_500_000
 
@@ -134,10 +147,23 @@ def test_why_a_segment_drifts_is_told_where_it_is_known(data: ReportData) -> Non
 
 def test_every_metric_output_and_test_is_in_the_glossary(data: ReportData) -> None:
     assert set(GLOSSARY) == set(METRIC_LABELS) == set(METRICS)
-    text = Reader(render(data)).text
-    for term in [*GLOSSARY.values(), *OUTPUT_GLOSSARY.values()]:
+    assert set(OUTPUT_GLOSSARY) == {*OUTPUTS, "any other name"}
+    assert set(TEST_GLOSSARY) == {"distribution", "mean", "size"}
+    reader = Reader(render(data))
+    glossaries = (GLOSSARY, OUTPUT_GLOSSARY, TEST_GLOSSARY, NUMBER_GLOSSARY, SEGMENT_GLOSSARY)
+    for term in [one for terms in glossaries for one in terms.values()]:
         assert all(told for told in (term.words, term.unit, term.span, term.direction))
-        assert term.words in text
+        assert term.words in reader.text
+        assert term.sources
+        for source in term.sources:
+            assert source.text in reader.text
+            assert source.link is None or source.link in reader.links
+
+
+def test_the_readme_counts_the_metrics_as_they_are_and_leaves_the_rest_to_the_report() -> None:
+    readme = re.sub(r"\s+", " ", (Path(__file__).parents[3] / "README.md").read_text())
+    assert f"up to {len(METRICS)} metrics" in readme
+    assert "formula, unit, direction and source" in readme
 
 
 def test_no_quarantined_row_is_said_too(data: ReportData) -> None:

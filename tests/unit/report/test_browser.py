@@ -1,40 +1,17 @@
 """The page in a real browser: it draws, nothing fails, and a click moves every chart."""
 
 import dataclasses
-import html
-import json
-import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
+from browser import needs_browser, noted
 
 from rehearsal.report.charts import NO_SCORE
 from rehearsal.report.frames import ReportData
 from rehearsal.report.page import render
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-sync", "--disable-background-networking", "--disable-component-update",
-    "--enable-logging=stderr", "--virtual-time-budget=20000", "--window-size=1280,3000",
-]  # fmt: skip
-PROBE = """
-<script>
-(async () => {
-  const drawn = async (shown) => {
-    while (document.body.dataset.shown !== shown) await new Promise((go) => setTimeout(go, 50));
-  };
-  const click = (element) => element.dispatchEvent(new MouseEvent("click", { bubbles: true }));
-  STEPS
-})();
-</script>
-</body>"""
 # Clicks the row of s2 in the heat map, and notes what the charts showed before and after.
 SCORES = """
   const notes = () => ({
@@ -163,25 +140,6 @@ NOTHING = """
   const charts = document.querySelectorAll(".vega-embed svg").length;
   document.body.dataset.notes = JSON.stringify([{ drawn: charts }]);
 """
-
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-
-
-def noted(page: str, steps: str, folder: Path) -> list[dict[str, Any]]:
-    """Open the page, take the steps, and return what they noted; nothing may be complained of."""
-    file = folder / "report.html"
-    body, _, _ = page.rpartition("</body>")
-    file.write_text(f"{body}{PROBE.replace('STEPS', steps)}</html>", encoding="utf-8")
-    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={folder}/profile", "--dump-dom"]
-    done = subprocess.run(
-        [*command, file.as_uri()], capture_output=True, text=True, timeout=120, check=True
-    )
-    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line and '"WARN' not in line]
-    assert said == []
-    found = re.search(r'data-notes="([^"]*)"', done.stdout)
-    assert found, done.stderr
-    notes: list[dict[str, Any]] = json.loads(html.unescape(found[1]))
-    return notes
 
 
 @needs_browser

@@ -1,8 +1,11 @@
 # Databricks notebook source
 # MAGIC %md
 # MAGIC # From an alert to the requests behind it
-# MAGIC Reads the tables of one rehearsal. Outside Databricks, run it from the repository's root
-# MAGIC after `make demo`; `CONFIG` and `RUN_ID` name another rehearsal.
+# MAGIC Reads the tables of one rehearsal: what breached, who they are, since when, which request
+# MAGIC types and sub-populations bring it, why, and the requests themselves. It writes nothing.
+# MAGIC
+# MAGIC On Databricks set `CONFIG` (the YAML file of the run) and `RUN_ID` in a cell above.
+# MAGIC Elsewhere run it from the repository's root; without them it reads what `make demo` made.
 
 # COMMAND ----------
 from pathlib import Path
@@ -16,6 +19,7 @@ from rehearsal.runtime import Job
 from rehearsal.session import get_session
 from rehearsal.settings import Thresholds
 from rehearsal.tables import schemas as tables
+from rehearsal.tables.source import open_source
 
 CONFIG = globals().get("CONFIG", "conf/demo.yml")
 RUN_ID = globals().get("RUN_ID", "demo")
@@ -23,85 +27,142 @@ settings = load_settings([Path(CONFIG)])
 job = Job(globals().get("spark") or get_session(settings.spark), settings, RUN_ID)
 
 # COMMAND ----------
-# MAGIC %md ## What breached
+# MAGIC %md
+# MAGIC ## What breached
+# MAGIC An alert is a segment and window whose score is over the threshold and significant, the
+# MAGIC worst first. The rest of this notebook follows the first one; filter `alerts` to follow
+# MAGIC another.
 
 # COMMAND ----------
 alerts = job.store.read(tables.ALERTS, run_id=RUN_ID).where("segment_id IS NOT NULL")
 worst_first = F.desc(F.abs(F.col("score")) / F.col("threshold"))
 alerts.orderBy(worst_first).select("message").show(20, truncate=False)
-
-# COMMAND ----------
-# MAGIC %md ## Who they are, and which request types bring it
-
-# COMMAND ----------
 worst = alerts.orderBy(worst_first).head()
 segment = worst["segment_id"] if worst else None
 print(f"segment {segment}" if worst else "nothing breached; what follows stays empty")
-profile = job.store.read(tables.SEGMENT_PROFILES, run_id=job.segmentation.run_id)
-profile.where(F.col("segment_id") == segment).orderBy("rank").select(
-    "feature", "segment_mean", "overall_mean", "effect_size"
-).show(10, truncate=False)
-contributions = job.store.read(tables.DRIFT_CONTRIBUTIONS, run_id=RUN_ID)
-of_segment = contributions.where(F.col("segment_id") == segment)
-of_segment.orderBy("output", "size_metric", "rank").select(
-    "output", "size_metric", "request_type", "share", "n_requests"
-).show()
-
-# COMMAND ----------
-# MAGIC %md ## Since when, which sub-populations, and why
-
-# COMMAND ----------
-since = job.store.read(tables.DRIFT_ONSETS, run_id=RUN_ID)
-since.where(F.col("segment_id") == segment).select(
-    "output", "test", "window_start", "earliest_window_start", "latest_window_start"
-).show(truncate=False)
-drivers = job.store.read(tables.DRIFT_DRIVERS, run_id=RUN_ID)
-drivers.where(F.col("segment_id") == segment).where("status = 'confirmed'").orderBy(
-    "output", "rank"
-).select(
-    "output", "dimension_1", "value_1", "dimension_2", "value_2", "share", "lift", "q_value"
-).show(20, truncate=False)
-reasons = job.store.read(tables.DRIFT_REASONS, run_id=RUN_ID)
-reasons.where(F.col("segment_id") == segment).select("output", "verdict", "reason").show(
-    truncate=False
-)
+of_segment = F.col("segment_id") == segment
 
 # COMMAND ----------
 # MAGIC %md
-# MAGIC ## Ask another question of the same replays
-# MAGIC `score_drift` takes any frames: other windows, other thresholds, other segments. Nothing is
-# MAGIC written.
+# MAGIC ## Who they are
+# MAGIC The features in which the segment differs most from all users. `effect_size` is that
+# MAGIC difference in standard deviations of all users: 0 is average, above 1 is a lot.
+
+# COMMAND ----------
+profile = job.store.read(tables.SEGMENT_PROFILES, run_id=job.segmentation.run_id)
+profile.where(of_segment).orderBy("rank").select(
+    "feature", "segment_mean", "overall_mean", "effect_size"
+).show(10, truncate=False)
+
+# COMMAND ----------
+# MAGIC %md
+# MAGIC ## Since when
+# MAGIC The window from which on the models' differences add up most clearly; any start from
+# MAGIC `earliest_window_start` to `latest_window_start` fits about as well.
+
+# COMMAND ----------
+since = job.store.read(tables.DRIFT_ONSETS, run_id=RUN_ID)
+since.where(of_segment).select(
+    "output", "test", "window_start", "earliest_window_start", "latest_window_start"
+).show(truncate=False)
+
+# COMMAND ----------
+# MAGIC %md
+# MAGIC ## Which request types and sub-populations bring it
+# MAGIC The shares of the request types add up to 1; a negative one pulls the models together.
+# MAGIC Sub-populations overlap: one half of the users suggested them, the other half confirmed
+# MAGIC them. `lift` is the share of the drift over the share of the requests.
+
+# COMMAND ----------
+contributions = job.store.read(tables.DRIFT_CONTRIBUTIONS, run_id=RUN_ID).where(of_segment)
+contributions.orderBy("output", "size_metric", "rank").select(
+    "output", "size_metric", "request_type", "share", "n_requests"
+).show(truncate=False)
+drivers = job.store.read(tables.DRIFT_DRIVERS, run_id=RUN_ID).where(of_segment)
+drivers.where("status = 'confirmed'").orderBy("output", "test", "rank").select(
+    "output", "dimension_1", "value_1", "dimension_2", "value_2", "share", "lift", "q_value"
+).show(20, truncate=False)
+
+# COMMAND ----------
+# MAGIC %md
+# MAGIC ## Why
+# MAGIC Against the windows before the drift: **inputs** (other requests than before), **models**
+# MAGIC (the same requests, answered apart), **outcomes** (production itself became wrong),
+# MAGIC **mixed**, or **no baseline** (it drifts from the first window on). The second table has
+# MAGIC what the mix of each dimension brings of the change (`mix_part`), and what is left to the
+# MAGIC models (`rate_part`).
+
+# COMMAND ----------
+reasons = job.store.read(tables.DRIFT_REASONS, run_id=RUN_ID).where(of_segment)
+reasons.select("output", "test", "verdict", "reason").show(truncate=False)
+reasons.select("output", "test", "score_change", F.inline("dimensions")).select(
+    "output", "dimension", "mix_part", "rate_part", "score_change", "q_value"
+).show(20, truncate=False)
+
+# COMMAND ----------
+# MAGIC %md
+# MAGIC ## The requests behind it
+# MAGIC Of the type that brings most, in the windows in breach: the requests that the two models
+# MAGIC answer furthest apart, with their features. `apart` is the difference of the values, or
+# MAGIC half the summed differences of the class probabilities where a class is what drifts.
 
 # COMMAND ----------
 segments = job.segments()
 replays = job.store.read(tables.REPLAYS, run_id=RUN_ID, origin="logged")
+columns = settings.requests.columns
+log = open_source(job.spark, settings.requests, "requests")
+features = log.select(
+    F.col(columns.request_id).cast("string").alias("request_id"), *columns.payload
+)
+output = worst["output"] if worst else None
+top = contributions.where((F.col("output") == output) & (F.col("rank") == 1))
+breaching = alerts.where(of_segment & (F.col("output") == output))
+windows = breaching.select("window_start", "window_end").distinct()
+in_window = "requested_at >= window_start AND requested_at < window_end"
+by_value = F.abs(F.col("experimental.value") - F.col("production.value"))
+by_class = F.expr(
+    "aggregate(zip_with(production.probabilities, experimental.probabilities,"
+    " (p, q) -> abs(p - q)), 0D, (total, one) -> total + one) / 2"
+)
+apart = F.coalesce(*((by_value, by_class) if output == "value" else (by_class, by_value)))
+behind = (
+    replays.join(segments.where(of_segment).select("user_id"), "user_id")
+    .join(top.select("request_type").distinct(), "request_type")
+    .join(F.broadcast(windows), F.expr(in_window))
+    .select("request_id", "user_id", "request_type", "requested_at", apart.alias("apart"),
+            "production", "experimental")
+    .orderBy(F.desc("apart"))
+    .limit(20)
+)  # fmt: skip
+behind.join(features, "request_id", "left").orderBy(F.desc("apart")).show(20, truncate=False)
+
+# COMMAND ----------
+# MAGIC %md
+# MAGIC ## Ask another question of the same replays
+# MAGIC `score_drift` takes any frames and returns `scores`, `onsets`, `alerts`, `contributions`
+# MAGIC and `counts`: here of days instead of the run's windows, against the default thresholds.
+# MAGIC Filtered replays or other segments do as well.
+
+# COMMAND ----------
 asked = settings.drift.model_copy(update={"window": "day", "thresholds": Thresholds()})
 again = score_drift(replays, segments, asked, kpis=counted_kpis(settings.kpis))
 own = again.scores[again.scores["segment_id"] == segment]
 shown = ["window_start", "output", "metric", "score_bias_corrected", "ci_low", "ci_high", "q_value",
          "detectable", "status"]  # fmt: skip
 print(own[own["threshold"].notna()][shown].to_string(index=False, max_rows=30))
+print(f"{len(again.alerts)} breaches in all segments by day")
+again.counts.unpersist()
 
 # COMMAND ----------
-# MAGIC %md ## The requests the two models differ on most
+# MAGIC %md
+# MAGIC ## What the augmented stream adds
+# MAGIC Disagreements of the two models per 1,000 requests, on the logged stream and with the
+# MAGIC synthetic requests in it. Empty where outputs are stored, which nothing new can be scored
+# MAGIC with.
 
 # COMMAND ----------
-members = segments.where(F.col("segment_id") == segment)
-apart = F.abs(F.col("experimental.value") - F.col("production.value"))
-differing = (
-    replays.join(members.select("user_id"), "user_id")
-    .join(of_segment.where("rank = 1").select("request_type").distinct(), "request_type")
-    .select(
-        "request_id", "user_id", "request_type", "requested_at",
-        F.col("production.value").alias("production"),
-        F.col("experimental.value").alias("experimental"), apart.alias("apart"),
-    )
-    .orderBy(F.desc("apart"))
-)  # fmt: skip
-differing.show(20, truncate=False)
-
-# COMMAND ----------
-# MAGIC %md ## What the augmented stream adds
-
-# COMMAND ----------
-job.store.read(tables.EFFECTS, run_id=RUN_ID).orderBy("scope", "segment_id").show(truncate=False)
+if job.store.exists(tables.EFFECTS):
+    job.store.read(tables.EFFECTS, run_id=RUN_ID).orderBy("scope", "segment_id").select(
+        "scope", "segment_id", "request_type", "baseline_per_1000", "augmented_per_1000",
+        "effect_ci_low", "effect_ci_high",
+    ).show(truncate=False)  # fmt: skip

@@ -1,8 +1,10 @@
 # Databricks notebook source
 # MAGIC %md
 # MAGIC # Segments over time: who they are, who moved, and one user by hand
-# MAGIC Reads the tables of one rehearsal. Outside Databricks, run it from the repository's root
-# MAGIC after `make demo`; `CONFIG` and `RUN_ID` name another rehearsal.
+# MAGIC Reads the tables of one rehearsal, and writes nothing.
+# MAGIC
+# MAGIC On Databricks set `CONFIG` (the YAML file of the run) and `RUN_ID` in a cell above.
+# MAGIC Elsewhere run it from the repository's root; without them it reads what `make demo` made.
 
 # COMMAND ----------
 from pathlib import Path

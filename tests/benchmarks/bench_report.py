@@ -12,8 +12,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from browser import CHROMIUM, FLAGS, PROBE
 from unit.report.conftest import large_run, run_by_hand, with_segments
-from unit.report.test_browser import CHROMIUM, FLAGS, PROBE
 
 from rehearsal.report.page import render
 

@@ -132,4 +132,9 @@ def test_the_notebook_goes_from_the_alert_to_the_requests(
         runpy.run_path(str(notebook), init_globals=names)
     shown = capsys.readouterr().out
     assert "kpi_relative_change of yes_rate" in shown
-    assert "search" in shown
+    assert "no baseline" in shown, "the drift is there from the first window on"
+    requests = shown[shown.index("|request_id|") :].split("\n\n")[0]
+    assert requests.count("|search ") == 20, "of the type that brings the drift, with features"
+    assert "|amount" in requests
+    assert "breaches in all segments by day" in shown
+    assert "effect_ci_low" in shown

@@ -6,6 +6,7 @@ experimental model answers their favourite type apart from a Thursday on, though
 requests changes; in the fifth, moreover, users no longer do what production expects.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from browser import needs_browser, noted
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -22,6 +24,9 @@ from rehearsal import simulate
 from rehearsal.configure import parse_settings
 from rehearsal.drift.run import attribute_run
 from rehearsal.jobs import step_2_replay_requests, step_3_score_drift
+from rehearsal.report.data import read_report_data
+from rehearsal.report.page import render
+from rehearsal.report.texts_why import VERDICTS
 from rehearsal.runtime import Job
 from rehearsal.simulate import Simulation
 from rehearsal.simulate.plan import CLASSES, REQUEST_TYPES, make_plan
@@ -38,6 +43,24 @@ CONF = ("spark.sql.shuffle.partitions", "spark.sql.adaptive.enabled")
 STARTS = {g: group.new_version_at for g, group in enumerate(PLAN.groups) if group.drifting}
 AT_ONCE, *ROLLED_OUT = sorted(STARTS, key=lambda g: STARTS[g])
 MODELS, OUTCOMES = (g for g in range(5) if g not in STARTS)
+
+# Chooses each segment by its button in the table, and reads what the section on reasons shows.
+CHOSEN = """
+  const measure = document.getElementById("measure").value;
+  const all = [];
+  for (const name of NAMES) {
+    click(document.querySelector(`button[data-pick='${name}']`));
+    await drawn(`${name} ${measure}`);
+    const blocks = [...document.querySelectorAll("#why [data-segment]:not([hidden])")];
+    all.push({
+      told: blocks.map((one) => [...one.querySelectorAll("h3, p")]
+        .map((line) => line.textContent).join(" ")),
+      rows: blocks.map((one) => [...one.querySelectorAll("tbody tr")]
+        .map((line) => [...line.children].map((cell) => cell.textContent))),
+    });
+  }
+  document.body.dataset.notes = JSON.stringify(all);
+"""
 
 
 def favourite(group: int) -> str:
@@ -126,10 +149,16 @@ def job(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Job:
     )
     fill(job, tables.SEGMENTS, named, segmentation="main")
     one = spark.range(1).select(
-        F.lit("v1").alias("segmentation_version"), since.alias("valid_from")
-    )
+        F.lit("v1").alias("segmentation_version"), since.alias("valid_from"),
+        F.lit("kmeans").alias("method"), F.lit("reassign").alias("decision"), F.lit(5).alias("k"),
+    )  # fmt: skip
     fill(job, tables.SEGMENTATIONS, one, segmentation="main", run_id="r1")
-    fill(job, tables.SEGMENT_PROFILES, named.select("segment_id").distinct(), run_id="r1")
+    profiles = named.groupBy("segment_id").agg(
+        F.count("*").alias("n_users"), F.first("segment_id").alias("segment_name"),
+        (F.count("*") / SIMULATION.n_users).alias("user_share"), F.lit(1).alias("rank"),
+        F.lit("age").alias("feature"), F.lit(0.0).alias("effect_size"),
+    )  # fmt: skip
+    fill(job, tables.SEGMENT_PROFILES, profiles, run_id="r1")
     step_2_replay_requests.step(job)
     step_3_score_drift.step(job)
     attribute_run(job)
@@ -243,6 +272,43 @@ def test_accuracy_is_estimated_from_confidence_and_the_hits_of_the_baseline(
         production, experimental = (side["calibration_gap"] for side in both)
         assert experimental > production + 0.05  # more confident than it should be
         assert (abs(production) > 0.1) == (word == "outcomes")
+
+
+@needs_browser
+def test_the_report_tells_every_segments_reason_and_sub_populations_when_it_is_chosen(
+    job: Job, drivers: pd.DataFrame, reasons: pd.DataFrame, tmp_path: Path
+) -> None:
+    names = [f"g{group}" for group in range(5)]
+    noted_of = noted(render(read_report_data(job)), CHOSEN.replace("NAMES", str(names)), tmp_path)
+    for name, blocks in zip(names, noted_of, strict=True):
+        own = reasons[reasons["segment_id"] == name].sort_values(["output", "test"])
+        assert len(own) == len(blocks["told"]) > 0
+        assert len(blocks["rows"]) == len(own)
+        for why, told, shown in zip(
+            own.to_dict("records"), blocks["told"], blocks["rows"], strict=True
+        ):
+            assert told.startswith(f"{why['output']}: ")
+            assert f"{VERDICTS[why['verdict']]}: {why['reason']}" in told
+            same = drivers[["segment_id", "output", "test"]] == [name, why["output"], why["test"]]
+            listed = drivers[same.all(axis=1)].sort_values("rank").head(5)
+            assert [cells[0] for cells in shown] == [who(row) for row in listed.to_dict("records")]
+            for cells, row in zip(shown, listed.to_dict("records"), strict=True):
+                n, requests, drift, lift = (float(re.sub(r"[,%×]", "", one)) for one in cells[1:5])
+                assert n == row["n_requests"]
+                assert requests == pytest.approx(100 * row["request_share"], abs=0.06)
+                assert drift == pytest.approx(100 * row["share"], abs=0.06)
+                assert lift == pytest.approx(row["lift"], abs=0.06)
+                assert cells[-1].endswith(row["status"])
+
+
+def who(row: dict[str, Any]) -> str:
+    literals = [(row["dimension_1"], row["value_1"]), (row["dimension_2"], row["value_2"])]
+    told = [
+        f"{name} {value}" if value[0] in "<>" else f"{name} = {value}"
+        for name, value in literals
+        if name is not None
+    ]
+    return " and ".join(told)
 
 
 def test_a_rerun_in_other_partitions_leaves_the_same_rows(job: Job) -> None:

@@ -79,7 +79,9 @@ def heat_map(found: Sequence[Finding], n_windows: int, width: Width) -> Figure:
         .transform_calculate(
             glyph=f"{_GLYPH}[datum.status] || ''",
             text=_cell_text(n_windows),
-            ratio="datum.threshold > 0 ? abs(datum.score) / datum.threshold : null",
+            # A score that is not known is null, which abs() takes for 0.
+            ratio="isValid(datum.score) && datum.threshold > 0"
+            " ? abs(datum.score) / datum.threshold : null",
         )
         .transform_calculate(dark="datum.ratio > 2.2")
     )
@@ -173,9 +175,9 @@ def profile_bars(width: Width) -> Figure:
     y = alt.Y("feature:N", title=None, sort=alt.EncodingSortField("rank", op="min"))
     x = alt.X(
         "effect_size:Q",
-        title="difference from all users, in standard deviations",
-        axis=alt.Axis(format="~g"),
-    ).scale(padding=46)
+        title="standard deviations from all users",
+        axis=alt.Axis(format="~g", tickCount=5),
+    ).scale(padding=46, nice=False)
     bars = base.mark_bar(height={"band": 0.72}).encode(
         x=x,
         y=y,

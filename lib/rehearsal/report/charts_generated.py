@@ -99,7 +99,7 @@ def effect(width: Width) -> Figure:
     spans = base.mark_rule(strokeWidth=2.5).encode(
         y=y,
         yOffset=offset,
-        x=alt.X("low:Q", title=title).scale(padding=36),
+        x=alt.X("low:Q", title=title).scale(zero=True),
         x2="high:Q",
         color=color,
     )

@@ -8,7 +8,7 @@ from rehearsal.report.charts import BLUE, GREY, INK, ORANGE, Figure, Width
 
 _KINDS = {"up": ORANGE, "down": BLUE, "rest": GREY, "total": INK}
 _ROW_PIXELS = 26
-_TITLE = "share of the segment's drift, added up from top to bottom"
+_TITLE = "share of the drift, added up"
 _SIDES: tuple[tuple[str, str, Literal["left", "right"], int], ...] = (
     (">=", "max", "left", 5),
     ("<", "min", "right", -5),
@@ -23,7 +23,8 @@ def waterfall(width: Width) -> Figure:
     y = alt.Y("request_type:N", title=None, sort=alt.EncodingSortField("rank", op="min")).axis(
         labelLimit=230, ticks=False, domain=False, labelPadding=6
     )
-    x = alt.X("start:Q", title=_TITLE).axis(format="%", tickCount=6).scale(zero=True, padding=52)
+    x = alt.X("start:Q", title=_TITLE).axis(format="%", tickCount=5)
+    x = x.scale(zero=True, padding=52, nice=False)
     bars = base.mark_bar(height={"band": 0.7}).encode(
         x=x,
         x2="end:Q",

@@ -11,8 +11,8 @@ DIVERGING = ["#1b4f86", "#7fa8d1", "#f4f5f6", "#eda261", "#a63a00"]
 """Below average is blue, above is orange; they differ in hue for every colour blindness."""
 
 INDICES = {
-    "silhouette": ("Silhouette", "higher is better", ".2~f"),
-    "davies_bouldin": ("Davies-Bouldin", "lower is better", ".2~f"),
+    "silhouette": ("Silhouette", "higher is better", ".3~g"),
+    "davies_bouldin": ("Davies-Bouldin", "lower is better", ".3~g"),
     "calinski_harabasz": ("Calinski-Harabasz", "higher is better", "~s"),
     "cost": ("Cost", "falls with every k: look for the bend", ".3~g"),
     "smallest_share": ("Smallest segment", "share of users", ".2~p"),
@@ -120,9 +120,13 @@ def profile_map(n_segments: int, n_features: int, limit: int, width: Width) -> F
         x=x, y=y, color=color, tooltip=tooltip
     )
     dark = alt.condition("abs(datum.effect) > 1.3", alt.value("white"), alt.value(INK))
-    told = f"width / {shown} < {_TEXT_PIXELS} ? 0 : 1"
-    texts = rows.mark_text(fontSize=11, cursor="pointer", opacity=alt.ExprRef(told)).encode(
-        x=x, y=y, text=alt.Text("effect:Q", format="+.1f"), color=dark, tooltip=tooltip
+    roomy = f"width / {shown} < {_TEXT_PIXELS} ? 0 : 1"
+    # Without a sign where there is nothing to see: "-0.0" is no number of ours.
+    told = rows.transform_calculate(
+        told="abs(datum.effect) < 0.05 ? '0' : format(datum.effect, '+.1f')"
+    )
+    texts = told.mark_text(fontSize=11, cursor="pointer", opacity=alt.ExprRef(roomy)).encode(
+        x=x, y=y, text=alt.Text("told:N"), color=dark, tooltip=tooltip
     )
     chosen = (
         rows.transform_filter(_CHOSEN)

@@ -1,7 +1,8 @@
 """The chart of one segment over time: score, interval, threshold, and since when it drifts."""
 
 from collections.abc import Sequence
-from typing import Any
+from math import ceil
+from typing import Any, Literal
 
 import altair as alt
 
@@ -21,6 +22,13 @@ from rehearsal.report.scores import ALL_KEY
 _SIGNED = "_change"
 _TITLE, _WINDOW = "bias-corrected score", "window starting (UTC)"
 _BAND = "#f3ead9"
+_HALO: dict[str, Any] = {"stroke": "white", "strokeWidth": 3, "strokeJoin": "round"}
+
+
+_LABEL_SIDES: tuple[tuple[str, Literal["left", "right"], int], ...] = (
+    ("!datum.early", "right", -6),
+    ("datum.early", "left", 6),
+)
 
 
 def time_series(windows: Sequence[str], width: Width, height: int = 260) -> Figure:
@@ -47,7 +55,7 @@ def time_series(windows: Sequence[str], width: Width, height: int = 260) -> Figu
     line = chosen.mark_line(strokeWidth=2.5).encode(x=x, y=y, color=who)
     others = everyone.mark_line(strokeWidth=2, strokeDash=[2, 3]).encode(x=x, y=y, color=who)
     layers = [
-        *_since(chosen, x), band, ends, others, line, *_threshold(chosen, x),
+        *_since(chosen, x, windows), band, ends, others, line, *_threshold(chosen, x),
         _points(chosen, x, y), _unjudged(chosen, x),
     ]  # fmt: skip
     chart = alt.layer(*layers).properties(
@@ -81,8 +89,12 @@ def _window_axis(windows: Sequence[str]) -> alt.X:
     )
 
 
-def _since(chosen: Any, x: alt.X) -> tuple[Any, Any, Any]:
-    """Mark where the drift begins, and from when to when it may as well have begun."""
+def _since(chosen: Any, x: alt.X, windows: Sequence[str]) -> tuple[Any, ...]:
+    """Mark where the drift begins, and from when to when it may as well have begun.
+
+    The words stand before the line, where there is no drift yet; for a drift that begins in the
+    first windows there is no room, and they stand after it.
+    """
     near = (
         chosen.transform_filter("isValid(datum.onset)")
         .transform_aggregate(opens="min(at)", closes="max(at)", n="count()")
@@ -93,10 +105,17 @@ def _since(chosen: Any, x: alt.X) -> tuple[Any, Any, Any]:
     )
     start = chosen.transform_filter("datum.onset === 'start'")
     rule = start.mark_rule(color=INK, strokeWidth=1.5, strokeDash=[1, 3]).encode(x=x)
-    text = start.transform_calculate(
-        told="'drifts since ' + utcFormat(datum.at, '%d %b')"
-    ).mark_text(align="right", baseline="top", dx=-6, dy=2, color=INK)
-    return near, rule, text.encode(x=x, y=alt.value(0), text="told:N")
+    told = start.transform_calculate(
+        told="'drifts since ' + utcFormat(datum.at, '%d %b')",
+        early=f"indexof({list(windows[: ceil(len(windows) / 4)])}, datum.window) >= 0",
+    )
+    texts = [
+        told.transform_filter(side)
+        .mark_text(align=align, baseline="top", dx=dx, dy=2, color=INK)
+        .encode(x=x, y=alt.value(0), text="told:N")
+        for side, align, dx in _LABEL_SIDES
+    ]
+    return near, rule, *texts
 
 
 def _points(chosen: Any, x: alt.X, y: alt.Y) -> Any:
@@ -120,7 +139,7 @@ def _points(chosen: Any, x: alt.X, y: alt.Y) -> Any:
     )
 
 
-def _threshold(chosen: Any, x: alt.X) -> tuple[Any, Any, Any]:
+def _threshold(chosen: Any, x: alt.X) -> tuple[Any, ...]:
     """A dashed line that steps midway between windows; a change of a mean breaches both ways."""
     level = (
         chosen.transform_filter("isValid(datum.threshold)")
@@ -147,10 +166,12 @@ def _threshold(chosen: Any, x: alt.X) -> tuple[Any, Any, Any]:
     told = (
         "'threshold' + (datum.threshold_origin === 'set' ? ' ' + format(datum.level, '.3~g') : '')"
     )
-    text = (
+    first = (
         level.transform_window(nth="row_number()", sort=[alt.SortField("at")], groupby=["side"])
         .transform_filter("datum.nth === 1")
         .transform_calculate(told=told)
-        .mark_text(align="left", baseline="bottom", dx=-8, dy=-5, color=INK)
     )
-    return steps, marks, text.encode(x=x, y=y, text="told:N")
+    place: dict[str, Any] = {"align": "left", "baseline": "bottom", "dx": 10, "dy": -5}
+    # Lines and intervals may pass below the words: white around them keeps them readable.
+    halo, text = first.mark_text(**place, **_HALO), first.mark_text(**place, color=INK)
+    return steps, marks, *(one.encode(x=x, y=y, text="told:N") for one in (halo, text))

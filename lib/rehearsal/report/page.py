@@ -22,15 +22,7 @@ from rehearsal.report import (
 from rehearsal.report.charts import Figure
 from rehearsal.report.findings import verdict
 from rehearsal.report.frames import ReportData
-from rehearsal.report.glossary import (
-    GLOSSARY,
-    GLYPHS,
-    OUTPUT_GLOSSARY,
-    SEGMENT_GLOSSARY,
-    STATUS_NOTES,
-    STATUS_WORDS,
-    TEST_NOTES,
-)
+from rehearsal.report.glossary import GLYPHS, STATUS_NOTES, STATUS_WORDS
 from rehearsal.report.reading import Reading
 from rehearsal.report.rows import (
     chart_rows,
@@ -42,6 +34,13 @@ from rehearsal.report.rows import (
 from rehearsal.report.rows_joint import WHOLE
 from rehearsal.report.rows_segments import MAX_COLUMNS
 from rehearsal.report.scores import ALL_KEY
+from rehearsal.report.terms import (
+    GLOSSARY,
+    NUMBER_GLOSSARY,
+    OUTPUT_GLOSSARY,
+    SEGMENT_GLOSSARY,
+    TEST_GLOSSARY,
+)
 from rehearsal.report.texts import FILTERS, page_tables
 from rehearsal.report.texts_segments import segment_texts
 from rehearsal.report.texts_why import why
@@ -100,10 +99,13 @@ def _words() -> dict[str, Any]:
         "status_words": STATUS_WORDS,
         "status_notes": STATUS_NOTES,
         "whole": WHOLE,
-        "glossary": [(name, GLOSSARY[name]) for name in METRICS],
-        "outputs": OUTPUT_GLOSSARY,
-        "tests": TEST_NOTES,
-        "segment_glossary": SEGMENT_GLOSSARY,
+        "glossary": {
+            "Metrics": {name: GLOSSARY[name] for name in METRICS},
+            "What they are of": OUTPUT_GLOSSARY,
+            "What is tested": TEST_GLOSSARY,
+            "Numbers beside them": NUMBER_GLOSSARY,
+            "Words of the section on segments": SEGMENT_GLOSSARY,
+        },
     }
 
 

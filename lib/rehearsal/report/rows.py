@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from rehearsal.report.frames import ReportData
+from rehearsal.report.glossary import STATUS_NOTES
 from rehearsal.report.reading import Reading
 from rehearsal.report.rows_joint import held_windows, joint_rows, measure_rows
 from rehearsal.report.rows_parts import waterfall_rows
@@ -23,9 +24,6 @@ PROFILE_FEATURES = 8
 """Features shown per segment."""
 
 _DIGITS = 4
-_TOLD_APART = r" \(q [^)]*\)|; [-\d.e+]+ or more would have shown"
-"""Numbers in reasons that the page tells apart; without them few reasons are left to hold."""
-
 _CATEGORY_KEYS = ["key", "column_name", "kind"]
 
 
@@ -148,7 +146,7 @@ def _scores(run: Reading) -> pd.DataFrame:
     frame = frame[frame["measure"].isin([one.key for one in run.offered])]
     frame = frame.assign(
         row=frame["key"].map(run.labels).fillna(frame["key"]),
-        reason=frame["reason"].fillna("").str.replace(_TOLD_APART, "", regex=True),
+        reason=_reasons(frame),
         onset=_onsets(run, frame),
     ).sort_values(["measure", "key", "window_start"], kind="stable")
     names = {"ci_low": "low", "ci_high": "high", "told": "status"}
@@ -160,6 +158,16 @@ def _scores(run: Reading) -> pd.DataFrame:
             "reason", "onset",
         ]
     ]  # fmt: skip
+
+
+def _reasons(frame: pd.DataFrame) -> pd.Series:
+    """Return why each score has its status: in the status' own words where numbers are the rest.
+
+    Those numbers (q, and what would have shown) are columns of the row already, and without them
+    the thousands of reasons of a page are few texts.
+    """
+    numbers = (frame["told"] == "red") | ((frame["told"] == "green") & frame["detectable"].notna())
+    return frame["reason"].fillna("").mask(numbers, frame["told"].map(STATUS_NOTES))
 
 
 def _onsets(run: Reading, frame: pd.DataFrame) -> pd.Series:

@@ -64,4 +64,8 @@ def _drivers(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _who(row: Mapping[Any, Any]) -> str:
     pairs = [(row[f"dimension_{i}"], row[f"value_{i}"]) for i in (1, 2)]
-    return " and ".join(f"{name} = {value}" for name, value in pairs if plain(name) is not None)
+    return " and ".join(
+        f"{name} {value}" if str(value).startswith(("< ", ">= ")) else f"{name} = {value}"
+        for name, value in pairs
+        if plain(name) is not None
+    )

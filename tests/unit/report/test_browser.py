@@ -1,39 +1,17 @@
 """The page in a real browser: it draws, nothing fails, and a click moves every chart."""
 
 import dataclasses
-import html
-import json
-import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
+from browser import needs_browser, noted
 
+from rehearsal.report.charts import NO_SCORE
 from rehearsal.report.frames import ReportData
 from rehearsal.report.page import render
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-sync", "--disable-background-networking", "--disable-component-update",
-    "--enable-logging=stderr", "--virtual-time-budget=20000", "--window-size=1280,3000",
-]  # fmt: skip
-PROBE = """
-<script>
-(async () => {
-  const drawn = async (shown) => {
-    while (document.body.dataset.shown !== shown) await new Promise((go) => setTimeout(go, 50));
-  };
-  const click = (element) => element.dispatchEvent(new MouseEvent("click", { bubbles: true }));
-  STEPS
-})();
-</script>
-</body>"""
 # Clicks the row of s2 in the heat map, and notes what the charts showed before and after.
 SCORES = """
   const notes = () => ({
@@ -137,6 +115,23 @@ SEGMENTS = """
   document.body.dataset.notes = JSON.stringify(all);
 """
 
+# Reads where the label of the onset lies in its chart, and what cells without a score are coloured.
+LABELS = """
+  await drawn("s1 class/kl_nats");
+  const texts = [...document.querySelectorAll("#chart-time_series svg text")];
+  const label = texts.find((one) => one.textContent.startsWith("drifts since"));
+  const [frame, told] = [document.querySelector("#chart-time_series path.background"), label]
+    .map((one) => one.getBoundingClientRect());
+  const cells = [...document.querySelectorAll("#chart-heat_map svg path")]
+    .filter((one) => one.__data__ && one.__data__.datum && one.__data__.datum.key === "s3");
+  document.body.dataset.notes = JSON.stringify([{
+    inside: told.left >= frame.left && told.right <= frame.right,
+    before: told.right < frame.left + frame.width * Number("PLACE"),
+    unknown: cells.map((one) => one.__data__.datum.ratio),
+    fills: [...new Set(cells.map((one) => one.getAttribute("fill")))],
+  }]);
+"""
+
 
 # Touches nothing; waits until all is drawn.
 NOTHING = """
@@ -145,25 +140,6 @@ NOTHING = """
   const charts = document.querySelectorAll(".vega-embed svg").length;
   document.body.dataset.notes = JSON.stringify([{ drawn: charts }]);
 """
-
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-
-
-def noted(page: str, steps: str, folder: Path) -> list[dict[str, Any]]:
-    """Open the page, take the steps, and return what they noted; nothing may be complained of."""
-    file = folder / "report.html"
-    body, _, _ = page.rpartition("</body>")
-    file.write_text(f"{body}{PROBE.replace('STEPS', steps)}</html>", encoding="utf-8")
-    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={folder}/profile", "--dump-dom"]
-    done = subprocess.run(
-        [*command, file.as_uri()], capture_output=True, text=True, timeout=120, check=True
-    )
-    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line and '"WARN' not in line]
-    assert said == []
-    found = re.search(r'data-notes="([^"]*)"', done.stdout)
-    assert found, done.stderr
-    notes: list[dict[str, Any]] = json.loads(html.unescape(found[1]))
-    return notes
 
 
 @needs_browser
@@ -212,6 +188,21 @@ def test_a_windows_numbers_answers_and_parts_can_be_read(data: ReportData, tmp_p
     assert {f"{days[1]} 0.05 {origin}", f"{days[2]} 0.06 {origin}"} <= set(worst["thresholds"])
     assert (second["window"], second["moved"][0]) == (days[2], [10, 0.01])
     assert (worst["parts"], second["parts"]) == (["class: its distribution"], [])
+
+
+@needs_browser
+@pytest.mark.parametrize(("first", "before"), [(0, False), (2, True)])
+def test_the_words_at_the_onset_lie_in_the_chart(
+    data: ReportData, tmp_path: Path, first: int, before: bool
+) -> None:
+    windows = sorted(data.scores["window_start"].unique())
+    since = data.onsets.assign(window_start=windows[first], earliest_window_start=windows[0])
+    page = render(dataclasses.replace(data, onsets=since))
+    (found,) = noted(page, LABELS.replace("PLACE", str(first / (len(windows) - 1))), tmp_path)
+    assert found["inside"]
+    assert found["before"] == before
+    assert set(found["unknown"]) == {None}, "too little data is no score of 0"
+    assert found["fills"] == [NO_SCORE]
 
 
 @needs_browser

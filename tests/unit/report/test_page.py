@@ -3,6 +3,7 @@ import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,18 @@ from large_report import large_run
 
 from rehearsal.errors import ContractError
 from rehearsal.report.frames import COLUMNS, ReportData, empty
-from rehearsal.report.glossary import GLOSSARY, METRIC_LABELS, OUTPUT_GLOSSARY
+from rehearsal.report.glossary import METRIC_LABELS, STATUS_NOTES
 from rehearsal.report.page import render
 from rehearsal.report.picture import picture
 from rehearsal.report.scores import keyed
-from rehearsal.settings import METRICS
+from rehearsal.report.terms import (
+    GLOSSARY,
+    NUMBER_GLOSSARY,
+    OUTPUT_GLOSSARY,
+    SEGMENT_GLOSSARY,
+    TEST_GLOSSARY,
+)
+from rehearsal.settings import METRICS, OUTPUTS
 
 LATER = (
     "contributions",
@@ -37,7 +45,8 @@ class Reader(HTMLParser):
         super().__init__()
         self.scripts: list[str] = []
         self.texts: list[str] = []
-        self.addresses: list[str] = []
+        self.loaded: list[str] = []
+        self.links: list[str] = []
         self.inside = ""
         self.feed(page)
 
@@ -45,7 +54,9 @@ class Reader(HTMLParser):
         self.inside = tag
         if tag == "script":
             self.scripts.append("")
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        addresses = [value or "" for name, value in attrs if name in ("src", "href")]
+        # What <a> names is opened only when a reader follows it.
+        (self.links if tag == "a" else self.loaded).extend(addresses)
 
     def handle_endtag(self, _tag: str) -> None:
         self.inside = ""
@@ -116,27 +127,44 @@ def test_user_texts_are_never_markup(segmented: Callable[[int], ReportData]) -> 
 
 def test_the_page_loads_nothing_and_is_small(data: ReportData) -> None:
     page = render(data)
-    assert all(address.startswith("#") for address in Reader(page).addresses)
+    reader = Reader(page)
+    assert reader.loaded == []
+    assert {link.partition("//")[0] for link in reader.links} == {"https:", "#quarantine"}
     assert "default-src 'none'" in page
     assert len(page.encode()) < 1_500_000
 
 
 def test_why_a_segment_drifts_is_told_where_it_is_known(data: ReportData) -> None:
     text = Reader(render(data)).text
-    assert "class: its distribution: the requests changed" in text
-    assert "The mix of request_type brings 62% of the change." in text
+    assert "class: its distribution the requests changed : The mix of request_type brings" in text
     assert "and hour of day = night 800 10.0% 35.0% 3.5 × < 0.001" in text
     assert "country = (other) 800 10.0% 35.0% 3.5 × – – not confirmed" in text
+    ranges = data.drivers.assign(value_1="< 3.1", value_2=">= 7")
+    text = Reader(render(dataclasses.replace(data, drivers=ranges))).text
+    assert "country < 3.1 and hour of day >= 7 800" in text
     unknown = render(without(data, "reasons", "drivers"))
     assert "h-why" not in unknown.partition("<main>")[2].partition("<script")[0]
 
 
 def test_every_metric_output_and_test_is_in_the_glossary(data: ReportData) -> None:
     assert set(GLOSSARY) == set(METRIC_LABELS) == set(METRICS)
-    text = Reader(render(data)).text
-    for term in [*GLOSSARY.values(), *OUTPUT_GLOSSARY.values()]:
+    assert set(OUTPUT_GLOSSARY) == {*OUTPUTS, "any other name"}
+    assert set(TEST_GLOSSARY) == {"distribution", "mean", "size"}
+    reader = Reader(render(data))
+    glossaries = (GLOSSARY, OUTPUT_GLOSSARY, TEST_GLOSSARY, NUMBER_GLOSSARY, SEGMENT_GLOSSARY)
+    for term in [one for terms in glossaries for one in terms.values()]:
         assert all(told for told in (term.words, term.unit, term.span, term.direction))
-        assert term.words in text
+        assert term.words in reader.text
+        assert term.sources
+        for source in term.sources:
+            assert source.text in reader.text
+            assert source.link is None or source.link in reader.links
+
+
+def test_the_readme_counts_the_metrics_as_they_are_and_leaves_the_rest_to_the_report() -> None:
+    readme = re.sub(r"\s+", " ", (Path(__file__).parents[3] / "README.md").read_text())
+    assert f"up to {len(METRICS)} metrics" in readme
+    assert "formula, unit, direction and source" in readme
 
 
 def test_no_quarantined_row_is_said_too(data: ReportData) -> None:
@@ -239,6 +267,23 @@ def unpacked(
 def test_a_frame_with_other_columns_is_refused(data: ReportData) -> None:
     with pytest.raises(ContractError, match="report frame effects has columns"):
         dataclasses.replace(data, effects=data.effects.drop(columns="scope"))
+
+
+def test_a_reason_whose_numbers_are_columns_is_told_in_the_words_of_its_status(
+    data: ReportData,
+) -> None:
+    scores = data.scores.reset_index(drop=True)
+    own = (scores["metric"] == "kl_nats") & (scores["segment_id"] == "s1")
+    untested = own & (scores.index == scores.index[own][0])
+    scores.loc[untested, "detectable"] = None
+    page = columns_of(render(dataclasses.replace(data, scores=scores)))["scores"]
+    of = page[page["measure"] == "class/kl_nats"].groupby("key")["reason"].agg(list)
+    red, green = STATUS_NOTES["red"], STATUS_NOTES["green"]
+    assert of["s1"] == ["made green", green, red, red], "what cannot be tested says so itself"
+    assert of["s2"] == [green, "made yellow", green, green]
+    assert of["s3"] == ["made insufficient_data"] * 4
+    bare = page[(page["measure"] == "value/relative_mse") & (page["key"] == "s1")]
+    assert set(bare["reason"]) == {"made green"}, "without a threshold green needs its reason"
 
 
 def test_the_picture_is_a_png_wider_than_high(data: ReportData) -> None:

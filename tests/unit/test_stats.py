@@ -340,6 +340,11 @@ def test_a_drift_of_the_detectable_size_is_seen_as_often_as_said() -> None:
     assert POWER - 0.06 <= np.mean(seen) <= 0.999
 
 
+@given(arrays(np.float64, st.integers(1, 30), elements=st.floats(0, 1)))
+def test_no_rounding_takes_a_q_value_below_its_p_value(p: np.ndarray) -> None:
+    assert (q_values(p) >= p).all()
+
+
 def test_q_values_are_benjamini_hochberg_over_what_was_tested() -> None:
     p = np.array([0.01, np.nan, 0.02, 0.5])
     assert q_values(p)[[0, 2, 3]] == pytest.approx(false_discovery_control(p[[0, 2, 3]]))

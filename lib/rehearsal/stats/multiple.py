@@ -14,7 +14,8 @@ def q_values(p_values: np.ndarray) -> np.ndarray:
     order = np.argsort(p, axis=1)  # NaN last
     ranked = np.take_along_axis(p, order, axis=1)
     tested = (~np.isnan(p)).sum(axis=1, keepdims=True)
-    scaled = ranked * tested / np.arange(1, p.shape[1] + 1)
+    # The factor first: it is at least 1, so that no rounding takes q below p.
+    scaled = ranked * (tested / np.arange(1, p.shape[1] + 1))
     # The smallest of this and all larger p-values; NaN must not win.
     falling = np.minimum.accumulate(np.nan_to_num(scaled, nan=np.inf)[:, ::-1], axis=1)[:, ::-1]
     q = np.full_like(p, np.nan)

@@ -165,6 +165,7 @@ class Store:
 
     def _create(self, contract: TableContract, schema: StructType) -> None:
         if self.exists(contract):
+            self._add_slice_columns(contract)
             return
         columns = ", ".join(_ddl(schema, name) for name in schema.names)
         partition = ", ".join(quoted(name) for name in contract.partition_by)
@@ -174,6 +175,13 @@ class Store:
             + f" COMMENT {_literal(contract.comment)}"
             + (_COLUMN_MAPPING if any(set(n) & set(" ,;{}()\n\t=") for n in schema.names) else "")
         )
+
+    def _add_slice_columns(self, contract: TableContract) -> None:
+        """Give a table of an earlier version what its slices are told by since; the rest merges."""
+        held = self.spark.read.table(self.reference(contract)).columns
+        for name in set(contract.slice_by) - set(held):
+            column = _ddl(contract.schema, name)
+            self.spark.sql(f"ALTER TABLE {self.reference(contract)} ADD COLUMNS ({column})")
 
     def _fit(self, contract: TableContract, rows: DataFrame) -> DataFrame:
         declared = {field.name: field for field in contract.schema}

@@ -40,10 +40,12 @@ def test_the_same_settings_are_the_same_text_whatever_their_order() -> None:
           'window was "week", is "day" now']),
         ({"drift": {"bins": 20}}, ["bins was 10, is 20 now"]),
         ({"drift": {"value_edges": [0.5]}}, ["value_edges was null, is [0.5] now"]),
-        ({"kpis": {}}, ['outputs was ["value", "class", "yes_rate"], is ["value", "class"] now']),
+        ({"kpis": {}},
+         [('outputs was ["value", "class", "missing", "yes_rate"], '
+           'is ["value", "class", "missing"] now')]),
         ({"columns": {"outcome": "bought"}},
-         [('outputs was ["value", "class", "yes_rate"], is ["value", "class", "calibration", '
-           '"log_loss", "yes_rate"] now')]),
+         [('outputs was ["value", "class", "missing", "yes_rate"], '
+           'is ["value", "class", "missing", "calibration", "log_loss", "yes_rate"] now')]),
         ({"start": "2026-02-01", "drift": {"spending": "endless"}},
          ['segments_as_of was "2026-01-01T00:00:00+00:00", is "2026-02-01T00:00:00+00:00" now',
           'spending was "even over 53 windows", is "endless" now']),

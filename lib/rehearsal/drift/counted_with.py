@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from rehearsal.drift.bins import Bins
+from rehearsal.drift.kpis import counted_kpis, ratios_of
 from rehearsal.drift.narrow import outputs_of
 from rehearsal.settings import Settings
 from rehearsal.span import windows_between
@@ -24,12 +25,15 @@ def counted_with(
         segmentation_version: whom users are counted for, as of the start of the replay.
     """
     drift, graded = settings.drift, settings.requests.columns.outcome is not None
+    kpis = counted_kpis(settings.kpis)
+    ratios = ratios_of(kpis).values()
     spending: str = drift.spending
     if spending == "even":
         spending = f"even over {windows_between(settings.replay, drift.window)} windows"
     return {
         "replays": json.loads(replayed_with) if replayed_with else None,
-        "outputs": outputs_of(bins, list(settings.kpis), graded=graded),
+        "outputs": outputs_of(bins, kpis, graded=graded),
+        "ratios": {one.name: f"{one.numerator} / {one.denominator}" for one in ratios},
         "bins_version": bins.version,
         "bins": drift.bins,
         "value_edges": drift.value_edges,

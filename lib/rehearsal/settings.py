@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -12,6 +12,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    field_serializer,
     model_validator,
 )
 
@@ -456,6 +457,14 @@ class Drift(Strict):
         return self.thresholds.model_copy(
             update={metric: getattr(own, metric) for metric in own.model_fields_set}
         )
+
+    @field_serializer("output_thresholds")
+    def _own_alone(self, held: dict[str, Thresholds]) -> dict[str, dict[str, Any]]:
+        """Leave out what was not set: written down and read again, it would be set to its default.
+
+        And be refused, of a metric that the output does not have.
+        """
+        return {name: own.model_dump(exclude_unset=True) for name, own in held.items()}
 
     @model_validator(mode="after")
     def _metrics_of_their_outputs(self) -> "Drift":

@@ -118,3 +118,11 @@ def test_outputs_that_are_not_counted_and_runs_not_given_are_told(counts: pd.Dat
     run = {"noise": 0.99, "run": "aa"}
     with pytest.raises(ContractError, match="thresholds name run aa: give its rows"):
         scores_of(counts, output_thresholds={"rate": {"mean_change": run}})
+
+
+def test_written_down_and_read_again_they_are_the_same() -> None:
+    own = {"rate": {"kpi_relative_change": None}, "value": {"mean_change": {"noise": 0.99}}}
+    settings = Drift.model_validate({"output_thresholds": own})
+    for text in (settings.model_dump(), settings.model_dump(mode="json")):
+        assert Drift.model_validate(text) == settings
+    assert settings.thresholds_of("rate").kpi_relative_change is None

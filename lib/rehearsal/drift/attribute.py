@@ -64,10 +64,9 @@ def directions(scores: pd.DataFrame, cells: Cells) -> Iterator[Direction]:
         scores: rows of `drift_scores` of one run.
         cells: every window of some segments; only theirs are returned.
     """
-    here = pd.Series(False, scores.index)
-    for name in cells.grid.segments:
-        here |= scores["segment_id"].isna() if name is None else scores["segment_id"] == name
-    red = scores[here & (scores["status"] == "red")]
+    red = scores[scores["status"] == "red"]
+    named = red["segment_id"].isin([name for name in cells.grid.segments if name is not None])
+    red = red[named | (red["segment_id"].isna() & (None in cells.grid.segments))]
     red = red.assign(size_metric=red["metric"].where(red["test"] != DISTRIBUTION, KL))
     for (segment, output, test, metric), own in red.groupby(KEYS, dropna=False):
         name = segment if isinstance(segment, str) else None

@@ -1,8 +1,8 @@
 """Replays to counts: one scan, one shuffle by user, sums that add over windows and segments.
 
-Requests are cut down to the few numbers that count, shuffled once by user (the join with segments
-needs that anyway), and summed in numpy over partitions that hold whole users: so that what
-clustering by user needs, products of each user's own sums, comes out of the same pass.
+Requests are cut down to the few numbers that count, shuffled once by user in packets, placed in
+segments where they meet their users', and summed in numpy over parts that hold whole users: so that
+what clustering by user needs, products of each user's own sums, comes out of the same pass.
 """
 
 from math import ceil

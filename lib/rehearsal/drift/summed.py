@@ -12,6 +12,7 @@ from pyspark.sql.types import ArrayType
 
 from rehearsal.drift.bins import Bins
 from rehearsal.drift.cells import Cells, Grid, build_cells
+from rehearsal.tables.made_with import COLUMN
 from rehearsal.tables.schemas import DRIFT_COUNTS
 
 _NAME = "all"
@@ -39,7 +40,7 @@ def of_all_users(
         return
     starts = [start.to_pydatetime() for start in red["window_start"].unique()]
     # Bounded by windows x request types x bins^2.
-    rows = _summed(counts.where(F.col("window_start").isin(starts))).toPandas()
+    rows = _summed(counts.drop(COLUMN).where(F.col("window_start").isin(starts))).toPandas()
     typed = rows["request_type"].notna()
     cells = build_cells(rows[~typed], bins, [_NAME], windows)
     yield rows[typed], replace(cells, grid=Grid((None,), windows))

@@ -144,7 +144,9 @@ behind.join(features, "request_id", "left").orderBy(F.desc("apart")).show(20, tr
 # MAGIC Filtered replays or other segments do as well.
 
 # COMMAND ----------
-asked = settings.drift.model_copy(update={"window": "day", "thresholds": Thresholds()})
+asked = settings.drift.model_copy(
+    update={"window": "day", "thresholds": Thresholds(), "output_thresholds": {}}
+)
 again = score_drift(replays, segments, asked, kpis=counted_kpis(settings.kpis))
 own = again.scores[again.scores["segment_id"] == segment]
 shown = ["window_start", "output", "metric", "score_bias_corrected", "ci_low", "ci_high", "q_value",

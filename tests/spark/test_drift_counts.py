@@ -217,6 +217,14 @@ def test_counts_do_not_depend_on_how_the_rows_lie(
     pd.testing.assert_frame_equal(in_order(again), in_order(counts), check_exact=True)
 
 
+def test_users_are_found_whatever_type_their_ids_have(
+    replays: DataFrame, segments: DataFrame, counts: pd.DataFrame
+) -> None:
+    numbered = segments.withColumn("user_id", F.col("user_id").cast("bigint"))
+    again = drift_counts(replays, numbered, BINS, "week", ["rate"], graded=True).toPandas()
+    pd.testing.assert_frame_equal(in_order(again), in_order(counts), check_exact=True)
+
+
 def test_many_partitions_give_the_sums_of_one(
     replays: DataFrame,
     segments: DataFrame,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from counted import counted, whole
 
 from rehearsal.drift.bins import Bins
-from rehearsal.drift.blocks import held
-from rehearsal.drift.cells import calendar
-from rehearsal.drift.layout import Layout, Output
+from rehearsal.drift.blocks import held, starts_of
+from rehearsal.drift.cells import calendar, outputs_in
+from rehearsal.drift.kpis import Ratio
+from rehearsal.drift.layout import Layout
 from rehearsal.drift.score import Scored, score_counts
 from rehearsal.settings import Drift
 
@@ -23,7 +25,7 @@ NAMES = [f"s{i}" for i in range(N_SEGMENTS)]
 
 @pytest.fixture(scope="module")
 def counts() -> pd.DataFrame:
-    """Eight days of seven segments; s0, s3 and s6 drift from the fifth on; s5 is silent on one."""
+    """Eight days of seven segments, one KPI a ratio; s0, s3 and s6 drift from the fifth on; s5 is silent on one."""
     rng = np.random.default_rng(31)
     cells = [(name, day) for name in NAMES for day in range(N_DAYS) if (name, day) != ("s5", 3)]
     requests = pd.DataFrame(np.repeat(cells, PER_CELL, axis=0), columns=["segment_id", "window"])
@@ -41,7 +43,9 @@ def counts() -> pd.DataFrame:
         second = (1 - first) * rng.random(n)
         answers[f"{side} class"] = np.stack([first, second, 1 - first - second], axis=1)
         answers[f"{side} revenue"] = first * 10
-    return whole(counted(requests, BINS, answers, ["revenue"]))
+        answers[f"{side} clicks"] = 1.0 + (second > 0.3)
+    per_click = Ratio("per_click", "revenue", "clicks")
+    return whole(counted(requests, BINS, answers, ["revenue", per_click]))
 
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -65,8 +69,7 @@ def scored(counts: pd.DataFrame, name: str, numbers: int) -> Scored:
 
 def numbers_of(counts: pd.DataFrame, segments: int) -> int:
     """What the cells of so many segments take."""
-    outputs = tuple(Output(name, BINS.size(name)) for name in counts["output"].unique())
-    return Layout(outputs).cell_width * N_DAYS * segments
+    return Layout(tuple(outputs_in(counts, BINS))).cell_width * N_DAYS * segments
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))
@@ -116,3 +119,9 @@ def test_only_segments_with_a_breach_are_read_again(counts: pd.DataFrame) -> Non
     planted = pd.Timestamp("2026-03-06")
     assert (found.onsets["earliest_window_start"] <= planted).all()
     assert (found.onsets["latest_window_start"] >= planted).all()
+
+
+def test_windows_are_asked_for_in_utc_wherever_the_driver_is() -> None:
+    """PySpark takes an instant without a zone for the driver's own."""
+    rows = pd.DataFrame({"window_start": pd.to_datetime(["2026-03-02", "2026-03-03"] * 2)})
+    assert starts_of(rows) == [datetime(2026, 3, day, tzinfo=UTC) for day in (2, 3)]

@@ -42,7 +42,7 @@ def release(
     alerts = pd.DataFrame(rows, columns=list(COLUMNS))
     starts = pd.DataFrame(onsets, columns=list(ONSET_COLUMNS))
     report = "https://reports/r1"
-    return Release(run_id, "models:/ranker/3", experimental, 13, report, alerts, starts)
+    return Release(run_id, "main", "models:/ranker/3", experimental, 13, report, alerts, starts)
 
 
 TWO = (

@@ -2,16 +2,20 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from rehearsal.drift.bins import Bins
-from rehearsal.drift.cells import READ, Cells, build_cells
-from rehearsal.drift.layout import Layout, Output
+from rehearsal.drift.cells import READ, Cells, build_cells, outputs_in
+from rehearsal.drift.layout import Layout
+from rehearsal.tables.frames import instants
 
-SIZES = ("segment_id", "window_start", "granularity", "output", "n_paired", "n_users")
+SIZES = (
+    "segment_id", "window_start", "granularity", "output", "n_paired", "n_users", "sum_denominator",
+)  # fmt: skip
 TYPED = (
     "segment_id", "window_start", "output", "request_type", "n_paired", "sum_production",
     "sum_production_sq", "sum_difference", "sum_distance", "sum_absolute", "n_flips",
@@ -42,8 +46,9 @@ class Counted:
             segments: those to read; one without counts has empty cells.
             windows: of the cells, from `calendar`.
         """
-        outputs = list(dict.fromkeys(self.sizes["output"]))
-        width = Layout(tuple(Output(name, bins.size(name)) for name in outputs)).cell_width
+        # Of all rows: segments without a request do not tell what would have been counted of them.
+        outputs = outputs_in(self.sizes, bins)
+        width = Layout(tuple(outputs)).cell_width
         n = max(self.numbers // (width * len(windows)), 1)
         names = sorted(segments)
         for first in range(0, len(names), n):
@@ -71,14 +76,27 @@ def held(counts: pd.DataFrame) -> Counted:
     )
 
 
-def with_types(counts: DataFrame, blocks: Iterable[Cells]) -> Iterator[tuple[pd.DataFrame, Cells]]:
+def with_types(
+    counts: DataFrame, scores: pd.DataFrame, blocks: Iterable[Cells]
+) -> Iterator[tuple[pd.DataFrame, Cells]]:
     """Yield the rows per request type of the segments of each block, and the block.
 
     Args:
         counts: rows of `drift_counts` of one run, whatever their request type.
+        scores: rows of `drift_scores`; only windows in which a segment breaches are read.
         blocks: of `Counted.cells`.
     """
+    red = scores[(scores["status"] == "red") & scores["segment_id"].notna()]
     typed = counts.where("request_type IS NOT NULL").select(*TYPED)
+    typed = typed.where(F.col("window_start").isin(starts_of(red)))
     for cells in blocks:
         segments = F.col("segment_id").isin(list(cells.grid.segments))
         yield typed.where(segments).toPandas(), cells
+
+
+def starts_of(rows: pd.DataFrame) -> list[datetime]:
+    """Return the windows of rows that came from Spark, as instants that Spark reads as they are.
+
+    Without a zone PySpark would take them for the driver's own.
+    """
+    return [at.to_pydatetime() for at in instants(rows["window_start"].drop_duplicates())]

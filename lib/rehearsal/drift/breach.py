@@ -31,7 +31,7 @@ class Breach:
     segment: int
     """The segment's number among all that breach."""
     output: int
-    """The output's number in the names of `narrow`'s columns."""
+    """The output's number in the names of `Spread`'s columns."""
     edges: tuple[float, ...]
     n_bins: int
     window: Window
@@ -73,7 +73,7 @@ class Breach:
         without both.
 
         Args:
-            numbers: of `narrow`, (n,) each.
+            numbers: of `Spread`, (n,) each.
             window: number of each request's window.
         """
         named = {key: numbers.get(f"{key}{self.output}") for key in "xyduv"}
@@ -134,7 +134,7 @@ def breaches_of(
         onsets: rows of `drift_onsets`; a baseline is the windows before the drift began.
         cells: every window of these segments.
         bins: the bins they were made with.
-        names: what was counted, in the order of `narrow`'s columns.
+        names: what was counted, in the order of `Spread`'s columns.
         window: the granularity.
     """
     found = list(directions(scores[scores["segment_id"].notna()], cells))

@@ -33,7 +33,7 @@ def breach_requests(
 
     (segment, window, bucket, draw, f0, f1, ..., x0, y0, ...): segment is the breach's number of
     it, window the number of the window, bucket the user's random group, draw uniform on [0, 1) by
-    the request's id, f{i} the value of fields[i], and the rest as `narrow` has them. A request
+    the request's id, f{i} the value of fields[i], and the rest as `Spread` has them. A request
     that is no longer in the log has no features; it still counts.
 
     Args:

@@ -9,19 +9,16 @@ import numpy as np
 import pandas as pd
 
 from rehearsal.drift.bins import Bins
-from rehearsal.drift.layout import DENOMINATORS, N_SUMS, SUMS, triangle, unpack
+from rehearsal.drift.layout import DENOMINATORS, N_SUMS, PLAIN, SUMS, Output, triangle, unpack
 from rehearsal.settings import Window
 from rehearsal.span import after, floor, window_starts
 
-_PLAIN = (
-    "n_paired", *(f"sum_{name}" for name in SUMS[1:-1]), "n_flips",
-)  # fmt: skip
 _BELOW = tuple(f"sum_{name}" for name in DENOMINATORS)
 _SIZES = ("n_requests", "n_users", "n_paired", "n_null", "n_nan", "n_moved", "n_shifted")
 _PLACES = {name: place for place, name in enumerate((*SUMS, *DENOMINATORS))}
 READ = (
     "segment_id", "window_start", "granularity", "output",
-    *dict.fromkeys((*_SIZES, *_PLAIN, *_BELOW)), "user_sums", "joint_bins", "user_bins",
+    *dict.fromkeys((*_SIZES, *PLAIN, *_BELOW)), "user_sums", "joint_bins", "user_bins",
     "fourth_bins",
 )  # fmt: skip
 """The columns of `drift_counts` that cells are built from."""
@@ -113,7 +110,7 @@ def build_cells(
     bins: Bins,
     segments: Sequence[str],
     windows: pd.DataFrame | None = None,
-    outputs: Sequence[str] | None = None,
+    outputs: Sequence[Output] | None = None,
 ) -> Cells:
     """Return the cells of every segment in every window.
 
@@ -125,7 +122,7 @@ def build_cells(
         bins: the bins they were made with.
         segments: segments that must have cells, also without counts.
         windows: of the grid, from `calendar`; default: from the first to the last of the counts.
-        outputs: that must have a stack; default: those of the counts.
+        outputs: that must have a stack; default: those of the counts, ratios told by their rows.
     """
     if windows is None and counts.empty:
         windows = pd.DataFrame({"window_start": [], "window_end": []})
@@ -136,10 +133,15 @@ def build_cells(
     nth = {start: i for i, start in enumerate(windows["window_start"])}
     at = counts["segment_id"].map(place) * len(windows) + counts["window_start"].map(nth)
     counts = counts.assign(cell=at.astype(int))
-    names = dict.fromkeys(counts["output"]) if outputs is None else outputs
-    stacks = {name: _stack(name, counts[counts["output"] == name], grid, bins.size(name))
-              for name in names}  # fmt: skip
+    outputs = outputs_in(counts, bins) if outputs is None else outputs
+    stacks = {one.name: _stack(one, counts[counts["output"] == one.name], grid) for one in outputs}
     return Cells(grid, stacks)
+
+
+def outputs_in(counts: pd.DataFrame, bins: Bins) -> list[Output]:
+    """Return what was counted, by rows with `output` and `sum_denominator`."""
+    known = counts["sum_denominator"].notna().groupby(counts["output"], sort=False).any()
+    return [Output(str(name), bins.size(str(name)), bool(ratio)) for name, ratio in known.items()]
 
 
 def calendar(counts: pd.DataFrame, since: datetime | None = None) -> pd.DataFrame:
@@ -160,7 +162,8 @@ def calendar(counts: pd.DataFrame, since: datetime | None = None) -> pd.DataFram
     return pd.DataFrame({"window_start": starts, "window_end": ends})
 
 
-def _stack(output: str, rows: pd.DataFrame, grid: Grid, k: int) -> Stack:
+def _stack(output: Output, rows: pd.DataFrame, grid: Grid) -> Stack:
+    k = output.n_bins
     at = rows["cell"].to_numpy()
 
     def placed(values: np.ndarray) -> np.ndarray:
@@ -173,11 +176,10 @@ def _stack(output: str, rows: pd.DataFrame, grid: Grid, k: int) -> Stack:
             return placed(np.zeros((len(rows), width)))
         return placed(np.array(rows[name].tolist(), dtype=float))
 
-    below = _BELOW if rows[_BELOW[0]].notna().any() else ()
-    plain = rows[[*_PLAIN, *below]].to_numpy(float)
+    plain = rows[[*PLAIN, *(_BELOW if output.is_ratio else ())]].to_numpy(float)
     m = plain.shape[1]
     return Stack(
-        output,
+        output.name,
         {name: placed(rows[name].to_numpy(float)) for name in _SIZES},
         placed(plain),
         unpack(stacked("user_sums", triangle(m)), m),

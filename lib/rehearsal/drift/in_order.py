@@ -62,7 +62,7 @@ def in_order(
     span = int(window.max()) - first + 1
     cell, cell_keys = _dense(segment * span + (window - first))
     keys = np.column_stack([cell_keys // span, cell_keys % span + first])
-    order = _order(cell, user, _content(numbers))
+    order = _order(cell, user, _content(numbers, len(user)))
     cell, user = cell[order], user[order]
     kind, kind_keys = _dense(cell * n_kinds + kind[order])
     new = np.empty(len(cell), bool)
@@ -103,13 +103,13 @@ def _dense(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (np.cumsum(present) - 1)[codes], np.flatnonzero(present)
 
 
-def _content(numbers: Mapping[str, np.ndarray]) -> np.ndarray:
+def _content(numbers: Mapping[str, np.ndarray], n: int) -> np.ndarray:
     """Return one integer per request made of all its numbers.
 
     Not of its request type: that is a code here, which depends on what else the partition holds.
     Requests with the same numbers may stand in any order: sums do not tell them apart.
     """
-    mixed = np.zeros(len(next(iter(numbers.values()))), np.uint64)
+    mixed = np.zeros(n, np.uint64)
     for values in numbers.values():
         bits = values.view(np.uint64) if values.dtype == float else values.astype(np.uint64)
         mixed = (mixed ^ bits) * np.uint64(0x9E37_79B9_7F4A_7C15)

@@ -110,7 +110,7 @@ def pieces(
 
 
 def is_number(name: str) -> bool:
-    """Return whether a column is one of the numbers of `narrow`."""
+    """Return whether a column is one of the numbers of `Spread`."""
     return name[0] in "xybduv" and name[1:].isdigit()
 
 

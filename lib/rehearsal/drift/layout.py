@@ -16,6 +16,8 @@ The difference itself, not y: a small one would drown in the rounding of squares
 """
 
 N_SUMS = len(SUMS)
+PLAIN = ("n_paired", *(f"sum_{name}" for name in SUMS[1:-1]), "n_flips")
+"""The columns of `drift_counts` that hold them."""
 
 DENOMINATORS = ("denominator", "denominator_difference")
 """Besides, of a ratio: production's denominator u, and v - u. Its numerators are x and y, and its
@@ -113,8 +115,8 @@ _PIECE = 500
 def pieces_of(width: int) -> tuple[int, int]:
     """Return in how many pieces a row travels, and how many doubles each has.
 
-    Spark hands workers 10,000 rows at a time, whatever their size: rows of many bins would be
-    gigabytes. The last piece ends in zeros where the row is no multiple.
+    Spark hands workers so many rows at a time (`replay.batch_rows`), whatever their size: rows of
+    many bins would be gigabytes. The last piece ends in zeros where the row is no multiple.
     """
     n = max(ceil(width / _PIECE), 1)
     return n, ceil(width / n)

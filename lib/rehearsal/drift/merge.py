@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from rehearsal.drift.layout import DENOMINATORS, N_REQUESTS, N_SUMS, SUMS, Layout, pieces_of
+from rehearsal.drift.layout import DENOMINATORS, N_REQUESTS, N_SUMS, PLAIN, Layout, pieces_of
 
 MERGED = (
     "segment_id string, window int, request_type string, output string, n_requests bigint, "
@@ -18,7 +18,6 @@ MERGED = (
     "production_bins array<bigint>, experimental_bins array<bigint>, joint_bins array<bigint>, "
     "user_bins array<double>, user_sums array<double>, fourth_bins array<double>"
 )
-_SUM_NAMES = ("n_paired", *(f"sum_{name}" for name in SUMS[1:-1]), "n_flips")
 _KEYS = ("segment_id", "window", "request_type")
 _WHOLE = pa.int64()
 
@@ -101,7 +100,7 @@ def _as_columns(
     }
     for place, name in enumerate(("n_users", "n_moved", "n_shifted")):
         columns[name] = none if typed else _whole(sums[:, places[output, "users"]][:, place])
-    for place, name in enumerate(_SUM_NAMES):
+    for place, name in enumerate(PLAIN):
         values = plain[:, place]
         columns[name] = _whole(values) if name.startswith("n_") else pa.array(values)
     below = plain[:, N_SUMS:].T if plain.shape[1] > N_SUMS else [None, None]

@@ -20,7 +20,7 @@ def partial_sums(
         layout: what is summed, and where it lies.
         edges: inner bin edges of the value.
         rows: the requests in order.
-        numbers: x{i}, y{i}, b{i}, d{i}, u{i}, v{i} of `narrow`, in the order they came.
+        numbers: x{i}, y{i}, b{i}, d{i}, u{i}, v{i} of `Spread`, in the order they came.
     """
     sums = _Sums(
         layout,

@@ -156,7 +156,7 @@ def attribute_run(job: Job) -> pd.DataFrame:
     bins = read_bins(store.read(DRIFT_BINS, bins_version=first["bins_version"]))
     breaching = breaching_segments(red)
     counted = stored(counts.where(F.col("segment_id").isin(breaching)))
-    own = with_types(counts, counted.cells(bins, breaching, windows))
+    own = with_types(counts, red, counted.cells(bins, breaching, windows))
     parts = contributions(red, chain(own, of_all_users(counts, red, bins, windows)))
     rows = to_spark(job.spark, parts, DRIFT_CONTRIBUTIONS).withColumn(
         "segmentation_version", F.lit(job.segmentation.version)

@@ -159,7 +159,7 @@ def score_drift(
     found = score_counts(counted, pinned, drift, [], noise_runs=noise_runs)
     breaching = breaching_segments(found.scores)
     windows = calendar(counted.sizes)
-    blocks = with_types(counts, counted.cells(pinned, breaching, windows))
+    blocks = with_types(counts, found.scores, counted.cells(pinned, breaching, windows))
     everyone = of_all_users(counts, found.scores, pinned, windows)
     return DriftTables(
         pinned,

@@ -123,7 +123,7 @@ def _matrix(column: pa.Array, size: int) -> np.ndarray:
 def _class_numbers(first: np.ndarray, second: np.ndarray) -> dict[str, pa.Array]:
     """Most probable classes, their probabilities, and KL(first || second) of each request.
 
-    NaN anywhere in a vector makes its probability NaN.
+    NaN, infinity or a negative number anywhere in a vector makes its probability NaN.
     """
     size = first.shape[1]
     of_first, of_second = first.argmax(axis=1), second.argmax(axis=1)
@@ -135,12 +135,20 @@ def _class_numbers(first: np.ndarray, second: np.ndarray) -> dict[str, pa.Array]
         # KL of p / P and q / Q, their sums: no division of every entry.
         whole, other = (np.einsum("ij->i", v) for v in (p, q))
         nats = np.einsum("ij,ij->i", p, np.log(p / q)) / whole - np.log(whole / other)
+    if not np.isfinite(nats).all():
+        x, y = _sound(first, x), _sound(second, y)
     return {
         "x": pa.array(x),
         "y": pa.array(y),
         "b": pa.array(best.astype(np.int32)),
         "d": pa.array(nats),
     }
+
+
+def _sound(vectors: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """Return NaN where a vector has an entry that is no probability; -inf where there is none."""
+    odd = ~(np.isfinite(vectors) & (vectors >= 0)).all(axis=1)
+    return np.where(odd & (best != _NONE), np.nan, best)
 
 
 def _grades(vectors: np.ndarray, truth: np.ndarray) -> tuple[pa.Array, pa.Array]:

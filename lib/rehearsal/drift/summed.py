@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType
 
 from rehearsal.drift.bins import Bins
+from rehearsal.drift.blocks import starts_of
 from rehearsal.drift.cells import Cells, Grid, build_cells
 from rehearsal.tables.made_with import COLUMN
 from rehearsal.tables.schemas import DRIFT_COUNTS
@@ -38,9 +39,8 @@ def of_all_users(
     red = scores[(scores["status"] == "red") & scores["segment_id"].isna()]
     if red.empty:
         return
-    starts = [start.to_pydatetime() for start in red["window_start"].unique()]
     # Bounded by windows x request types x bins^2.
-    rows = _summed(counts.drop(COLUMN).where(F.col("window_start").isin(starts))).toPandas()
+    rows = _summed(counts.drop(COLUMN).where(F.col("window_start").isin(starts_of(red)))).toPandas()
     typed = rows["request_type"].notna()
     cells = build_cells(rows[~typed], bins, [_NAME], windows)
     yield rows[typed], replace(cells, grid=Grid((None,), windows))

@@ -28,6 +28,7 @@ class Release:
     """One run: the two models, how many segments were scored, and what its tables say of them."""
 
     run_id: str
+    segmentation: str
     production_model: str
     experimental_model: str
     n_segments: int
@@ -37,12 +38,12 @@ class Release:
 
     @property
     def key(self) -> str:
-        """Identify the pair of models.
+        """Identify the pair of models and the history of segments, whose ids are its own.
 
         Stored outputs do not say whose they are, so that each run of them is a release of its own.
         """
         models = (self.production_model, self.experimental_model)
-        return short_hash(*models, *([self.run_id] if _STORED in models else []))
+        return short_hash(self.segmentation, *models, *([self.run_id] if _STORED in models else []))
 
     @cached_property
     def breaches(self) -> tuple[BreachingSegment, ...]:
@@ -66,6 +67,7 @@ def read_release(job: Job) -> Release:
     alerts, onsets = (job.store.read(one, run_id=job.run_id) for one in (ALERTS, DRIFT_ONSETS))
     return Release(
         run_id=job.run_id,
+        segmentation=job.settings.segments.name,
         production_model=production,
         experimental_model=experimental,
         n_segments=n_segments,

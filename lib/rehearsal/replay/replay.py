@@ -18,7 +18,7 @@ from rehearsal.replay.requests import (
     offer_own_names,
     with_profiles,
 )
-from rehearsal.settings import Settings
+from rehearsal.settings import RatioKpi, Settings
 from rehearsal.tables.made_with import as_json
 
 _KEPT = (
@@ -96,7 +96,11 @@ def replayed_with(settings: Settings, models: tuple[str, str]) -> dict[str, Any]
         side: source.stored.model_dump() if source.stored else name
         for (side, source), name in zip(sources.items(), models, strict=True)
     }
-    kpis = {name: kpi.model_dump() for name, kpi in settings.kpis.items()}
+    kpis = {
+        name: kpi.model_dump()
+        for name, kpi in settings.kpis.items()
+        if not isinstance(kpi, RatioKpi)  # made of others where they are counted
+    }
     return {**told, "kpis": kpis, "outcome": settings.requests.columns.outcome}
 
 

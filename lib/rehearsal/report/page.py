@@ -172,8 +172,11 @@ def _segment_figures(data: ReportData, frames: Mapping[str, pd.DataFrame]) -> di
 
 def _absent(data: ReportData) -> dict[str, str]:
     """Return what each section says instead of its rows; empty where it has some."""
-    if not (data.scores["status"] == "red").any():
+    red = data.scores[data.scores["status"] == "red"]
+    if red.empty:
         why = "nothing breaches a threshold, so there is nothing to amplify"
+    elif red["segment_id"].isna().all():
+        why = "no segment breaches a threshold, only all users together"
     elif data.stored_outputs:
         why = "the models' outputs come from the log, so synthetic requests could not be scored"
     else:

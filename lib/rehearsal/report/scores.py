@@ -124,7 +124,7 @@ def measures(data: ReportData) -> tuple[Measure, ...]:
 def offered(every: Sequence[Measure]) -> tuple[Measure, ...]:
     """Return the measures a reader can choose: those judged, and one for each test without any.
 
-    Of the sixteen metrics of an output most share a test and tell the same story; what is left
+    Of the metrics of an output most share a test and tell the same story; what is left
     out is in the table of all measures of a window.
     """
     judged = [one for one in every if one.judged]

@@ -28,7 +28,7 @@ def arrow_array(column: pd.Series, kind: DataType) -> pa.Array:
     """Return a column with the Arrow type of a Spark type that is not nested; NaN is null."""
     values: Any = column
     if isinstance(kind, TimestampType):
-        values = _instants(column)
+        values = instants(column)
     elif isinstance(kind, IntegerType | LongType):
         values = column.astype("Int64")  # whole numbers beside NaN, which made them floats
     return pa.Array.from_pandas(values, type=to_arrow_type(kind))
@@ -40,14 +40,14 @@ def _is_nested(kind: DataType) -> bool:
 
 def _plain(column: pd.Series, kind: Any) -> list[Any]:
     if isinstance(kind, TimestampType):
-        return [None if pd.isna(at) else at.to_pydatetime() for at in _instants(column)]
+        return [None if pd.isna(at) else at.to_pydatetime() for at in instants(column)]
     values = [_native(value) for value in column.tolist()]
     if isinstance(kind, IntegerType | LongType):
         return [None if value is None else int(value) for value in values]
     return values
 
 
-def _instants(column: pd.Series) -> pd.Series:
+def instants(column: pd.Series) -> pd.Series:
     """Return instants with a zone: toPandas gives UTC without one, which is read as local time."""
     instants = pd.to_datetime(column)
     return instants.dt.tz_localize("UTC") if instants.dt.tz is None else instants

@@ -821,7 +821,11 @@ ALERT_DELIVERIES = TableContract(
     made_by="notify",
     schema=StructType(
         [
-            column("release", S, "the pair of models, whatever the run; stored outputs: the run"),
+            column(
+                "release",
+                S,
+                "the pair of models and the history of segments, whatever the run; stored outputs: the run",
+            ),
             column("production_model", S, "resolved model, or 'stored'"),
             column("experimental_model", S, "resolved model, or 'stored'"),
             column("sink", S, "name in notify.sinks"),

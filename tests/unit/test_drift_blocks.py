@@ -25,7 +25,10 @@ NAMES = [f"s{i}" for i in range(N_SEGMENTS)]
 
 @pytest.fixture(scope="module")
 def counts() -> pd.DataFrame:
-    """Eight days of seven segments, one KPI a ratio; s0, s3 and s6 drift from the fifth on; s5 is silent on one."""
+    """Eight days of seven segments; s0, s3 and s6 drift from the fifth on; s5 is silent on one.
+
+    One KPI is a ratio.
+    """
     rng = np.random.default_rng(31)
     cells = [(name, day) for name in NAMES for day in range(N_DAYS) if (name, day) != ("s5", 3)]
     requests = pd.DataFrame(np.repeat(cells, PER_CELL, axis=0), columns=["segment_id", "window"])

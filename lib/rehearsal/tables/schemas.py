@@ -824,7 +824,8 @@ ALERT_DELIVERIES = TableContract(
             column(
                 "release",
                 S,
-                "the pair of models and the history of segments, whatever the run; stored outputs: the run",
+                "the pair of models and the history of segments, whatever the run; stored outputs: "
+                "the run",
             ),
             column("production_model", S, "resolved model, or 'stored'"),
             column("experimental_model", S, "resolved model, or 'stored'"),

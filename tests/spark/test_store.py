@@ -1,7 +1,9 @@
 """A slice is replaced whole and alone, and only by rows that fit the contract."""
 
 import dataclasses
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from pyspark.sql import DataFrame
@@ -73,6 +75,19 @@ def test_replacing_a_run_leaves_the_files_of_the_others(job: Job) -> None:
     assert partitions_of(job) == ["run_id"]
     assert files_of(job, "r2") == before
     assert not files_of(job, "r1") & before
+
+
+def test_a_table_that_a_killed_driver_began_to_make_is_made(job: Job) -> None:
+    """Delta's commit is a rename; before it the log has a folder and a file that is no version."""
+    folder = Path(str(job.settings.output.path)) / SEGMENT_SAMPLES.name
+    log = folder / "_delta_log"
+    if folder.exists():
+        shutil.rmtree(folder)
+    (log / "_staged_commits").mkdir(parents=True)
+    (log / ".00000000000000000000.json.0a1b.tmp").touch()
+    assert not job.store.exists(SEGMENT_SAMPLES)
+    job.store.replace(SEGMENT_SAMPLES, sample(job, 2), run_id="r1")
+    assert job.store.read(SEGMENT_SAMPLES, run_id="r1").count() == 2
 
 
 def test_runs_that_write_at_once_do_not_conflict(job: Job) -> None:

@@ -173,8 +173,23 @@ class Store:
             f"CREATE TABLE IF NOT EXISTS {self.reference(contract)} ({columns}) USING DELTA"
             + (f" PARTITIONED BY ({partition})" if partition else "")
             + f" COMMENT {_literal(contract.comment)}"
-            + (_COLUMN_MAPPING if any(set(n) & set(" ,;{}()\n\t=") for n in schema.names) else "")
+            + (f" TBLPROPERTIES ('{_MAPPED[0]}' = '{_MAPPED[1]}')" if _is_mapped(schema) else "")
         )
+        if self.settings.output.path is not None and not self.exists(contract):
+            self._make_begun(contract, schema, f"{_absolute(self.settings.output.path)}")
+
+    def _make_begun(self, contract: TableContract, schema: StructType, folder: str) -> None:
+        """Make a table that a driver was killed while making.
+
+        It leaves a log without a version, which SQL takes for a table that is there; the writer
+        does not.
+        """
+        writer = self.spark.createDataFrame([], schema).write.format("delta").mode("append")
+        if _is_mapped(schema):
+            writer = writer.option(*_MAPPED)
+        writer.partitionBy(*contract.partition_by).save(f"{folder}/{contract.name}")
+        comment = _literal(contract.comment)
+        self.spark.sql(f"COMMENT ON TABLE {self.reference(contract)} IS {comment}")
 
     def _add_slice_columns(self, contract: TableContract) -> None:
         """Give a table of an earlier version what its slices are told by since; the rest merges."""
@@ -199,7 +214,12 @@ class Store:
         return rows.select(*own, *fixed)
 
 
-_COLUMN_MAPPING = " TBLPROPERTIES ('delta.columnMapping.mode' = 'name')"
+_MAPPED = ("delta.columnMapping.mode", "name")
+
+
+def _is_mapped(schema: StructType) -> bool:
+    """Return whether a name has a character that Parquet's own names may not have."""
+    return any(set(name) & set(" ,;{}()\n\t=") for name in schema.names)
 
 
 def _absolute(path: str) -> str:

@@ -141,6 +141,10 @@ class UserSource(Source):
     columns: UserColumns
 
 
+STORED = "stored"
+"""What tables say instead of a model's name where its outputs come from the log."""
+
+
 class StoredOutput(Strict):
     """Columns of the request log that already hold a model's output."""
 

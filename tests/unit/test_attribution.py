@@ -138,6 +138,7 @@ def test_without_a_breach_there_is_nothing_to_read_and_nothing_to_attribute() ->
         Bins((0.5,), ()),
         {"production value": np.array([0.1]), "experimental value": np.array([0.1])},
     ).iloc[:0]
+    windows = pd.DataFrame({"window_start": [], "window_end": []})
     scores = pd.DataFrame(columns=["segment_id", "output", "test", "metric", "status",
                                    "window_start"])  # fmt: skip
-    assert contributions(scores, [(none, build_cells(none, Bins((0.5,), ()), []))]).empty
+    assert contributions(scores, [(none, build_cells(none, Bins((0.5,), ()), [], windows))]).empty

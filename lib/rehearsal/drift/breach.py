@@ -137,7 +137,7 @@ def breaches_of(
         names: what was counted, in the order of `Spread`'s columns.
         window: the granularity.
     """
-    found = list(directions(scores[scores["segment_id"].notna()], cells))
+    found = list(directions(scores, cells))
     segments = breaching_segments(scores)
     first = cells.grid.windows["window_start"].min()
     begins = [began(one, onsets, first) for one in found]

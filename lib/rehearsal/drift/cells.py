@@ -124,8 +124,6 @@ def build_cells(
         windows: of the grid, from `calendar`; default: from the first to the last of the counts.
         outputs: that must have a stack; default: those of the counts, ratios told by their rows.
     """
-    if windows is None and counts.empty:
-        windows = pd.DataFrame({"window_start": [], "window_end": []})
     windows = calendar(counts) if windows is None else windows
     known = sorted({*segments, *counts["segment_id"]})
     grid = Grid(tuple(known), windows)

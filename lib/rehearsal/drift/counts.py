@@ -47,8 +47,8 @@ def drift_counts(
         kpis: names in `replays.kpis`, and ratios of two of them.
         graded: `replays.outcome` holds what happened, so that classes can be graded.
     """
-    layout = layout_of(bins, kpis, graded=graded)
-    names, ratios = outputs_of(bins, kpis, graded=graded), ratios_of(kpis)
+    layout, ratios = layout_of(bins, kpis, graded=graded), ratios_of(kpis)
+    names = tuple(output.name for output in layout.outputs)
     parts = max(ceil(replays.count() / _ROWS_PER_PART), 1)
     keys = _keys_of_partitions(replays.sparkSession, parts)
     requests = narrow(replays, bins, window, names, ratios).mapInArrow(

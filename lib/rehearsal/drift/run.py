@@ -1,23 +1,20 @@
 """One run's replays to its tables of counts and scores."""
 
-from itertools import chain
-
 import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from rehearsal.drift.alerts import ALL_USERS, alerts
-from rehearsal.drift.attribute import breaching_segments, contributions
+from rehearsal.drift.attribute import breaching_segments
 from rehearsal.drift.bins import Bins, check_classes, pin_bins
-from rehearsal.drift.blocks import stored, with_types
+from rehearsal.drift.blocks import stored
 from rehearsal.drift.counted_with import counted_with
 from rehearsal.drift.counts import drift_counts
 from rehearsal.drift.explain import explain_run
 from rehearsal.drift.kpis import counted_kpis
 from rehearsal.drift.monitor_table import drift_metrics
-from rehearsal.drift.score import score_counts
+from rehearsal.drift.score import attributed, score_counts
 from rehearsal.drift.stored import bins_rows, read_bins, segment_names
-from rehearsal.drift.summed import of_all_users
 from rehearsal.drift.threshold import SERIES, noise_run_names
 from rehearsal.errors import ContractError
 from rehearsal.runtime import Job
@@ -36,9 +33,6 @@ from rehearsal.tables.schemas import (
     REPLAYS,
     SEGMENT_PROFILES,
 )
-
-_OTHERS = ""
-"""The segments without a breach, together: no segment has this name."""
 
 
 def count_run(job: Job) -> Bins:
@@ -156,8 +150,7 @@ def attribute_run(job: Job) -> pd.DataFrame:
     bins = read_bins(store.read(DRIFT_BINS, bins_version=first["bins_version"]))
     breaching = breaching_segments(red)
     counted = stored(counts.where(F.col("segment_id").isin(breaching)))
-    own = with_types(counts, red, counted.cells(bins, breaching, windows))
-    parts = contributions(red, chain(own, of_all_users(counts, red, bins, windows)))
+    parts = attributed(counts, counted, red, bins, windows)
     rows = to_spark(job.spark, parts, DRIFT_CONTRIBUTIONS).withColumn(
         "segmentation_version", F.lit(job.segmentation.version)
     )

@@ -157,15 +157,28 @@ def score_drift(
     counts = drift_counts(replays, segments, pinned, drift.window, kpis, graded=graded).persist()
     counted = stored(counts)
     found = score_counts(counted, pinned, drift, [], noise_runs=noise_runs)
-    breaching = breaching_segments(found.scores)
-    windows = calendar(counted.sizes)
-    blocks = with_types(counts, found.scores, counted.cells(pinned, breaching, windows))
-    everyone = of_all_users(counts, found.scores, pinned, windows)
     return DriftTables(
         pinned,
         counts,
         found.scores,
         found.onsets,
         alerts(found.scores, {}),
-        contributions(found.scores, chain(blocks, everyone)),
+        attributed(counts, counted, found.scores, pinned, calendar(counted.sizes)),
     )
+
+
+def attributed(
+    counts: DataFrame, counted: Counted, scores: pd.DataFrame, bins: Bins, windows: pd.DataFrame
+) -> pd.DataFrame:
+    """Return the `contributions` of every breach, of segments and of all users.
+
+    Args:
+        counts: rows of `drift_counts` of one run, whatever their segment and request type.
+        counted: the same of all request types together, of the breaching segments at least.
+        scores: rows of `drift_scores`, those in breach at least.
+        bins: the bins of the counts.
+        windows: of the cells, from `calendar`.
+    """
+    own = counted.cells(bins, breaching_segments(scores), windows)
+    everyone = of_all_users(counts, scores, bins, windows)
+    return contributions(scores, chain(with_types(counts, scores, own), everyone))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rehearsal.drift.measured import SIZE
+from rehearsal.drift.measured import tested_by
 from rehearsal.settings import Drift
 from rehearsal.stats.multiple import hierarchical_q_values, spending
 
@@ -52,11 +52,10 @@ def _places(
 ) -> Iterator[tuple[np.ndarray, Place]]:
     """Yield the rows of each metric, and their window, segment and test; number new tests."""
     window = part["window"].to_numpy()
-    keys = ["output", "test", "metric"]
-    found: Any = part.groupby(keys, sort=False).indices
-    for (output, test, metric), rows in found.items():
-        own = (output, metric if test == SIZE else test)
-        yield rows, (window[rows], segment[rows], tests.setdefault(own, len(tests)))
+    found: Any = part.groupby(["output", "metric"], sort=False).indices
+    for (output, metric), rows in found.items():
+        number = tests.setdefault((output, tested_by(metric)), len(tests))
+        yield rows, (window[rows], segment[rows], number)
 
 
 def _within_windows(p: np.ndarray, settings: Drift, n_windows: int) -> np.ndarray:

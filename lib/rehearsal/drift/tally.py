@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 import pyarrow as pa
@@ -57,17 +59,13 @@ class Tally:
 
 def _parts(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, list[pa.Table]]]:
     """Return each part's number and tables; packets come sorted by part."""
-    now: int | None = None
-    held: list[pa.Table] = []
-    for batch in batches:
-        for part, packet in zip(batch["part"].to_pylist(), batch["packet"], strict=True):
-            if part != now:
-                if now is not None:
-                    yield now, held
-                now, held = part, []
-            held.append(unpacked(packet))
-    if now is not None:
-        yield now, held
+    rows = (
+        row
+        for batch in batches
+        for row in zip(batch["part"].to_pylist(), batch["packet"], strict=True)
+    )
+    for part, own in groupby(rows, itemgetter(0)):
+        yield part, [unpacked(packet) for _, packet in own]
 
 
 def _placed(tables: list[pa.Table]) -> pa.Table | None:

@@ -16,11 +16,9 @@ from rehearsal.notify.breaches import (
 )
 from rehearsal.runtime import Job
 from rehearsal.seeds import short_hash
-from rehearsal.settings import ModelSource
+from rehearsal.settings import STORED, ModelSource
 from rehearsal.tables.contract import no_rows_of
 from rehearsal.tables.schemas import ALERTS, DRIFT_ONSETS, DRIFT_SCORES, REPLAYS
-
-_STORED = "stored"
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Release:
         Stored outputs do not say whose they are, so that each run of them is a release of its own.
         """
         models = (self.production_model, self.experimental_model)
-        return short_hash(self.segmentation, *models, *([self.run_id] if _STORED in models else []))
+        return short_hash(self.segmentation, *models, *([self.run_id] if STORED in models else []))
 
     @cached_property
     def breaches(self) -> tuple[BreachingSegment, ...]:
@@ -97,4 +95,4 @@ def _models(job: Job) -> tuple[str, str]:
 
 
 def _configured(model: ModelSource) -> str:
-    return model.uri or _STORED
+    return model.uri or STORED

@@ -18,7 +18,7 @@ from rehearsal.replay.requests import (
     offer_own_names,
     with_profiles,
 )
-from rehearsal.settings import RatioKpi, Settings
+from rehearsal.settings import STORED, RatioKpi, Settings
 from rehearsal.tables.made_with import as_json
 
 _KEPT = (
@@ -127,4 +127,4 @@ def _stored(frame: DataFrame, settings: Settings) -> tuple[DataFrame, tuple[str,
     production, experimental = settings.models.production, settings.models.experimental
     if production.stored is None or experimental.stored is None:
         raise SourceError("stored outputs are mapped for one model only")
-    return stored_pair(frame, production.stored, experimental.stored), ("stored", "stored")
+    return stored_pair(frame, production.stored, experimental.stored), (STORED, STORED)

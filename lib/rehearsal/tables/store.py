@@ -41,13 +41,18 @@ class Store:
 
     def exists(self, contract: TableContract) -> bool:
         """Return whether the table has been made yet."""
+        return self._table(contract) is not None
+
+    def _table(self, contract: TableContract) -> DataFrame | None:
+        """Return the table; None if it has not been made yet."""
         try:
-            _ = self.spark.read.table(self.reference(contract)).schema
+            rows = self.spark.read.table(self.reference(contract))
+            _ = rows.schema  # where frames are lazy, only this looks
         except AnalysisException as error:
             if _is_missing(error):
-                return False
+                return None
             raise
-        return True
+        return rows
 
     def read(self, contract: TableContract, **slice_values: SliceValue) -> DataFrame:
         """Return the rows of one slice; columns declared since the table was made are NULL.
@@ -55,12 +60,12 @@ class Store:
         Raises:
             ContractError: the table is not there yet; the message names the step that makes it.
         """
-        if not self.exists(contract):
+        rows = self._table(contract)
+        if rows is None:
             raise ContractError(
                 f"no table {contract.name} in {self.location}; "
                 f"`rehearsal {contract.made_by}` makes it"
             )
-        rows = self.spark.read.table(self.reference(contract))
         since = [field for field in contract.schema if field.name not in rows.columns]
         if since:
             rows = rows.withColumns({one.name: F.lit(None).cast(one.dataType) for one in since})
@@ -164,8 +169,9 @@ class Store:
         return str(self.settings.output.path or self.settings.output.catalog_schema)
 
     def _create(self, contract: TableContract, schema: StructType) -> None:
-        if self.exists(contract):
-            self._add_slice_columns(contract)
+        held = self._table(contract)
+        if held is not None:
+            self._add_slice_columns(contract, held.columns)
             return
         columns = ", ".join(_ddl(schema, name) for name in schema.names)
         partition = ", ".join(quoted(name) for name in contract.partition_by)
@@ -191,9 +197,8 @@ class Store:
         comment = _literal(contract.comment)
         self.spark.sql(f"COMMENT ON TABLE {self.reference(contract)} IS {comment}")
 
-    def _add_slice_columns(self, contract: TableContract) -> None:
+    def _add_slice_columns(self, contract: TableContract, held: list[str]) -> None:
         """Give a table of an earlier version what its slices are told by since; the rest merges."""
-        held = self.spark.read.table(self.reference(contract)).columns
         for name in set(contract.slice_by) - set(held):
             column = _ddl(contract.schema, name)
             self.spark.sql(f"ALTER TABLE {self.reference(contract)} ADD COLUMNS ({column})")

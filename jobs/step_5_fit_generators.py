@@ -6,7 +6,7 @@ one MLflow run per fitted segment.
 
 from collections.abc import Sequence
 
-from rehearsal.generate.fit import fit_generators
+from rehearsal.generate.training.fit import fit_generators
 from rehearsal.runtime import Job, run_main, step_command
 from rehearsal.tables.schemas import DRIFT_CONTRIBUTIONS, SYNTHESIZERS
 

@@ -7,7 +7,7 @@ synthetic_requests and fidelity.
 from collections.abc import Sequence
 from contextlib import closing
 
-from rehearsal.generate.synthesize import Synthesis
+from rehearsal.generate.sampling.synthesize import Synthesis
 from rehearsal.runtime import Job, run_main, step_command
 from rehearsal.tables import schemas as tables
 

@@ -529,22 +529,80 @@ RequestKpi = MeanKpi | ClassRateKpi | AccuracyKpi | AbsoluteErrorKpi
 Kpi = Annotated[RequestKpi | RatioKpi, Field(discriminator="kind")]
 
 
-class Generator(Strict):
-    """The conditional VAE of each breaching segment."""
+class AtMost(Strict):
+    """In every request the one number is at most the other: `column` <= `other`."""
 
-    max_segments: int = Field(20, ge=1)
-    min_rows: int = Field(100, ge=20)
-    max_rows: int = Field(50_000, ge=100, description="training rows of a segment, by hash")
+    kind: Literal["at_most"]
+    column: Name
+    other: Name
+
+
+class Implied(Strict):
+    """Where `column` has the value `is`, the number `then` has the value `value`, e.g. 0."""
+
+    kind: Literal["implied"]
+    column: Name
+    value_is: str | float = Field(alias="is")
+    then: Name
+    value: float = 0.0
+
+
+Constraint = Annotated[AtMost | Implied, Field(discriminator="kind")]
+
+
+class Private(Strict):
+    """Differential privacy of the requests of any one user: who is in the log cannot be told."""
+
+    epsilon: Positive = Field(description="the budget of the whole fit; 1 to 10 are common")
+    delta: float = Field(1e-6, gt=0, lt=1e-2, description="well below 1 / number of users")
+    max_user_rows: int = Field(20, ge=1, description="rows of one user that are trained on")
+
+
+class Gate(Strict):
+    """What a generator must show, per segment, before its requests are used."""
+
+    max_c2st: float = Field(0.75, gt=0.5, le=1, description="AUC of telling real from synthetic")
+    min_shapes: float = Field(0.9, ge=0, le=1, description="likeness of single columns")
+    min_pairs: float = Field(0.85, ge=0, le=1, description="likeness of pairs of columns")
+    min_utility: float = Field(0.85, ge=0, le=1, description="TSTR as a share of TRTR")
+    max_dcr_share: float = Field(0.55, ge=0.5, le=1, description="rows nearer to training rows")
+    max_nndr_gap: float = Field(0.1, ge=0, le=1, description="NNDR below that of real rows")
+    max_exact: float = Field(0.01, ge=0, le=1, description="copies beyond those real rows have")
+    max_membership: float = Field(0.1, ge=0, le=1, description="advantage of the best attack")
+    min_rows: int = Field(40, ge=10, description="held-out rows to judge a segment by itself")
+
+
+class Generator(Strict):
+    """One conditional generator of all segments, and what a segment adds to it."""
+
+    kind: Literal["auto", "vae", "gan", "mixture"] = Field(
+        "auto", description="auto: a mixture for fewer than 2,000 rows in all, else a VAE"
+    )
+    max_segments: int = Field(100, ge=1, description="drifting segments served, worst first")
+    min_rows: int = Field(100, ge=20, description="rows below which a segment adds nothing itself")
+    max_rows: int = Field(50_000, ge=100, description="rows of a drifting segment, by hash")
+    context_rows: int = Field(1_000, ge=0, description="rows of every other segment")
+    max_total_rows: int = Field(300_000, ge=1_000)
     bins: int = Field(32, ge=4, le=256)
     max_categories: int = Field(100, ge=2)
-    min_count: int = Field(5, ge=1, description="fewer rows per category or bin are pooled")
+    min_count: int = Field(10, ge=1, description="fewer rows per category or bin are pooled")
+    ranges: dict[Name, tuple[float, float]] = Field(
+        default_factory=dict, description="column -> [lowest, highest] valid value"
+    )
+    constraints: tuple[Constraint, ...] = ()
     hidden: int = Field(128, ge=8)
     latent: int = Field(8, ge=1)
+    components: int = Field(100, ge=1, description="of the mixture")
+    adapter_rank: int = Field(4, ge=1, description="of what a segment adds to each layer")
     max_epochs: int = Field(60, ge=1)
     patience: int = Field(6, ge=1)
     batch_rows: int = Field(256, ge=8)
     learning_rate: Positive = 2e-3
-    validation_share: float = Field(0.15, gt=0, lt=0.5)
+    validation_share: float = Field(0.15, gt=0, lt=0.4, description="decides when to stop")
+    test_share: float = Field(0.15, gt=0, lt=0.4, description="what the gate judges by")
+    processes: int = Field(1, ge=1, description="that train the generator of all segments at once")
+    private: Private | None = None
+    gate: Gate = Gate()
 
 
 class Augment(Strict):

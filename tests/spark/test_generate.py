@@ -14,11 +14,16 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from rehearsal.configure import parse_settings
-from rehearsal.generate.fit import train_segments
-from rehearsal.generate.fit_codec import codec_fields, fit_codec
-from rehearsal.generate.own_columns import synthetic_id
-from rehearsal.generate.publish import publish
-from rehearsal.generate.stage import logged_rows, scratch_folder, stage_snapshots, training_rows
+from rehearsal.generate.codec.fit_codec import codec_fields, fit_codec
+from rehearsal.generate.sampling.own_columns import synthetic_id
+from rehearsal.generate.training.fit import train_segments
+from rehearsal.generate.training.publish import publish
+from rehearsal.generate.training.stage import (
+    logged_rows,
+    scratch_folder,
+    stage_snapshots,
+    training_rows,
+)
 from rehearsal.runtime import Job
 from rehearsal.settings import Settings
 from rehearsal.tables.schemas import (

@@ -4,7 +4,7 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rehearsal.generate.budget import Cell, largest_remainders, most_drifting, plan_budget
+from rehearsal.generate.sampling.budget import Cell, largest_remainders, most_drifting, plan_budget
 from rehearsal.settings import Augment
 
 weights = st.dictionaries(st.text(max_size=4), st.floats(1e-9, 1e9), min_size=1, max_size=20)

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rehearsal.generate.columns import Categorical, Continuous, Datetime, epoch_seconds
-from rehearsal.generate.encode import Codec
-from rehearsal.generate.numeric import MISSING, Numeric, fit_numeric
+from rehearsal.generate.codec.columns import Categorical, Continuous, Datetime, epoch_seconds
+from rehearsal.generate.codec.encode import Codec
+from rehearsal.generate.codec.numeric import MISSING, Numeric, fit_numeric
 
 floats = st.floats(-1e12, 1e12, allow_nan=False) | st.just(float("nan"))
 wholes = st.integers(-50, 50).map(float) | st.just(float("nan"))

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from rehearsal.errors import ModelError
-from rehearsal.generate.feed import FeedError, Files, count_rows, epoch
-from rehearsal.generate.train import Trained, batch_rows, train
-from rehearsal.generate.vae import ConditionalVAE, NetworkShape, from_bytes, to_bytes
+from rehearsal.generate.models.vae import ConditionalVAE, NetworkShape, from_bytes, to_bytes
+from rehearsal.generate.training.feed import FeedError, Files, count_rows, epoch
+from rehearsal.generate.training.train import Trained, batch_rows, train
 from rehearsal.settings import Generator
 
 SIZES = (3, 4, 6, 5, 8)

@@ -6,9 +6,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, LongType, NumericType, StringType, StructType
 
-from rehearsal.generate.columns import Continuous
-from rehearsal.generate.encode import Codec
-from rehearsal.generate.sample import NUMBER, SEGMENT, TYPE, VERSION
+from rehearsal.generate.codec.columns import Continuous
+from rehearsal.generate.codec.encode import Codec
+from rehearsal.generate.sampling.sample import NUMBER, SEGMENT, TYPE, VERSION
 from rehearsal.names import quoted
 from rehearsal.seeds import short_hash
 from rehearsal.settings import RequestColumns

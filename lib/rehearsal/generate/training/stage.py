@@ -8,8 +8,8 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from rehearsal.generate.encode import Codec
-from rehearsal.generate.feed import Files
+from rehearsal.generate.codec.encode import Codec
+from rehearsal.generate.training.feed import Files
 from rehearsal.seeds import derive_seed, hash_order
 from rehearsal.settings import Generator, Settings
 from rehearsal.tables.source import read_requests, read_users

@@ -14,8 +14,9 @@ import pandas as pd
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from rehearsal.generate.columns import TokenSource, column_from_dict, column_to_dict
-from rehearsal.generate.numeric import Codes
+from rehearsal.generate.codec.columns import TokenSource, column_from_dict, column_to_dict
+from rehearsal.generate.codec.numeric import Codes
+from rehearsal.generate.models.layout import Layout
 from rehearsal.names import quoted
 
 
@@ -63,6 +64,10 @@ class Codec:
         """Number of codes per token column."""
         return tuple(token.size for token in self.tokens)
 
+    def layout(self, n_profile: int = 0) -> Layout:
+        """Return what generators need to know of the token columns."""
+        return Layout(self.sizes, self.n_conditions, n_profile)
+
     def expressions(self, *, conditions_only: bool = False) -> dict[str, Column]:
         """Return token name -> INT column, of a frame that has the columns by name."""
         columns = self.conditions if conditions_only else (*self.conditions, *self.generated)
@@ -76,7 +81,8 @@ class Codec:
 
     def encode_conditions(self, frame: pd.DataFrame) -> Codes:
         """Return codes of the condition columns only, shape (n, n_conditions)."""
-        return np.concatenate([c.encode(frame[c.name]) for c in self.conditions], axis=1)
+        none = np.zeros((len(frame), 0), dtype=np.int64)
+        return np.concatenate([none, *(c.encode(frame[c.name]) for c in self.conditions)], axis=1)
 
     def decode(self, codes: Codes, rng: np.random.Generator) -> pd.DataFrame:
         """Return the generated columns of codes, shape (n, token columns)."""

@@ -4,7 +4,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from rehearsal.generate.encode import Codec
+from rehearsal.generate.codec.encode import Codec
 
 _CELL = ["segment_id", "request_type"]
 _CODE = ["position", "bin"]

@@ -14,9 +14,15 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from rehearsal.generate.columns import Categorical, Continuous, Datetime, TokenSource
-from rehearsal.generate.encode import Codec
-from rehearsal.generate.numeric import Floats, fit_numeric
+from rehearsal.generate.codec.columns import (
+    Categorical,
+    Continuous,
+    Datetime,
+    TokenSource,
+    epoch_seconds,
+)
+from rehearsal.generate.codec.encode import Codec
+from rehearsal.generate.codec.numeric import Floats, fit_numeric
 from rehearsal.names import quoted
 from rehearsal.seeds import derive_seed, hash_order
 from rehearsal.settings import Generator, Settings
@@ -75,7 +81,44 @@ def fit_codec(
     """
     named = [field.name for field in fields if field.kind == "categorical"]
     counts = _category_counts(rows, named, settings)
-    sample = _number_sample(rows, fields, seed)
+    return _build(fields, counts, _number_sample(rows, fields, seed), settings, keep)
+
+
+def fields_of(frame: pd.DataFrame, conditions: Sequence[str]) -> list[Field]:
+    """Return the fields of a table in memory, conditions first, kinds by the columns' types."""
+    rest = [str(name) for name in frame.columns if name not in conditions]
+    return [Field(name, _kind_of(frame[name]), name in conditions) for name in (*conditions, *rest)]
+
+
+def _kind_of(values: pd.Series) -> str:
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return "datetime"
+    numeric = pd.api.types.is_numeric_dtype(values.dtype)
+    return "continuous" if numeric and values.dtype != bool else "categorical"
+
+
+def fit_codec_frame(frame: pd.DataFrame, fields: Sequence[Field], settings: Generator) -> Codec:
+    """Return the codec of a table in memory; `fit_codec` is the same on Spark."""
+    counts, sample = {}, {}
+    for position, field in enumerate(fields):
+        values = frame[field.name]
+        if field.kind == "categorical":
+            found = values.dropna().astype(str).value_counts()
+            ranked = sorted(found[found >= settings.min_count].items(), key=lambda c: (-c[1], c[0]))
+            counts[field.name] = {str(name): int(n) for name, n in ranked}
+        else:
+            numbers = epoch_seconds(values) if field.kind == "datetime" else values
+            sample[f"value_{position}"] = np.asarray(numbers, dtype=np.float64)
+    return _build(fields, counts, pd.DataFrame(sample), settings, {})
+
+
+def _build(
+    fields: Sequence[Field],
+    counts: Mapping[str, Mapping[str, int]],
+    sample: pd.DataFrame,
+    settings: Generator,
+    keep: Mapping[str, Sequence[str]],
+) -> Codec:
     made: dict[bool, list[TokenSource]] = {True: [], False: []}
     for position, field in enumerate(fields):
         if field.kind == "categorical":

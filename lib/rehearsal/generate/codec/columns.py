@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from rehearsal.generate.numeric import MISSING, Codes, Floats, Numeric
+from rehearsal.generate.codec.numeric import MISSING, Codes, Floats, Numeric
 
 OTHER = 1
 _FIRST_CATEGORY = 2

@@ -9,11 +9,11 @@ import pandas as pd
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from rehearsal.generate.budget import most_drifting, plan_budget
-from rehearsal.generate.encode import Codec
-from rehearsal.generate.fit_codec import codec_fields, fit_codec
-from rehearsal.generate.publish import publish
-from rehearsal.generate.stage import (
+from rehearsal.generate.codec.encode import Codec
+from rehearsal.generate.codec.fit_codec import codec_fields, fit_codec
+from rehearsal.generate.sampling.budget import most_drifting, plan_budget
+from rehearsal.generate.training.publish import publish
+from rehearsal.generate.training.stage import (
     Snapshot,
     logged_rows,
     scratch_folder,
@@ -162,8 +162,8 @@ def _outcome(order: Order) -> dict[str, Any]:
 
 def _train(order: Order) -> dict[str, Any]:
     # Heavy imports stay on the executors.
-    from rehearsal.generate.train import train
-    from rehearsal.generate.vae import NetworkShape
+    from rehearsal.generate.models.vae import NetworkShape
+    from rehearsal.generate.training.train import train
 
     settings, snapshot = order.settings, order.snapshot
     shape = NetworkShape(order.sizes, order.n_conditions, settings.hidden, settings.latent)

@@ -7,7 +7,7 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel  # type: ignore[attr-defined]
 
-from rehearsal.generate.synthesizer import Synthesizer
+from rehearsal.generate.models.synthesizer import Synthesizer
 
 
 class ServedSynthesizer(PythonModel):

@@ -7,12 +7,12 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from rehearsal.generate.budget import Cell, plan_budget
-from rehearsal.generate.encode import Codec
-from rehearsal.generate.fidelity import code_counts, compare
-from rehearsal.generate.own_columns import no_rows, to_own_columns
-from rehearsal.generate.sample import SEGMENT, plan_blocks, sample_blocks
-from rehearsal.generate.stage import logged_rows
+from rehearsal.generate.codec.encode import Codec
+from rehearsal.generate.sampling.budget import Cell, plan_budget
+from rehearsal.generate.sampling.fidelity import code_counts, compare
+from rehearsal.generate.sampling.own_columns import no_rows, to_own_columns
+from rehearsal.generate.sampling.sample import SEGMENT, plan_blocks, sample_blocks
+from rehearsal.generate.training.stage import logged_rows
 from rehearsal.seeds import derive_seed
 from rehearsal.settings import Settings
 from rehearsal.tables.schemas import FIDELITY

@@ -13,14 +13,14 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from rehearsal.generate.budget import Cell
-from rehearsal.generate.columns import Categorical
-from rehearsal.generate.encode import Codec
+from rehearsal.generate.codec.columns import Categorical
+from rehearsal.generate.codec.encode import Codec
+from rehearsal.generate.sampling.budget import Cell
 from rehearsal.names import quoted
 from rehearsal.seeds import derive_seed, hash_order
 
 if TYPE_CHECKING:
-    from rehearsal.generate.synthesizer import Synthesizer
+    from rehearsal.generate.models.synthesizer import Synthesizer
 
 BLOCK_ROWS = 2_000
 BLOCKS_PER_ROW = 8
@@ -144,7 +144,7 @@ def _schema(codec: Codec) -> str:
 def _sampler(codec: Codec, seed: int) -> Callable[[Iterable[pd.DataFrame]], Iterator[pd.DataFrame]]:
     def work(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         # Heavy imports stay on the executors.
-        from rehearsal.generate.synthesizer import Synthesizer
+        from rehearsal.generate.models.synthesizer import Synthesizer
 
         loaded: dict[str, Synthesizer] = {}
         for frame in frames:

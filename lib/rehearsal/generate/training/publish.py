@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rehearsal.generate.encode import Codec
+from rehearsal.generate.codec.encode import Codec
 from rehearsal.settings import Settings
 from rehearsal.tracking import log_served, tracked_run
 
@@ -65,7 +65,7 @@ def _log_model(mlflow: Any, folder: Path, row: Mapping[str, Any]) -> None:
         (folder / name).write_bytes(content)
     files = {name.partition(".")[0]: folder / name for name in contents}
     signature = _signature(mlflow, Codec.from_json(row["codec_json"]))
-    script = Path(__file__).with_name("served.py")
+    script = Path(__file__).parents[1] / "models" / "served.py"
     log_served(mlflow, "synthesizer", script, files, signature, _REQUIREMENTS)
 
 

@@ -1,0 +1,1 @@
+"""The reversible codec: requests to token columns of small integers and back."""

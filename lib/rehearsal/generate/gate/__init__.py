@@ -1,0 +1,1 @@
+"""What a generator must show before its requests are used."""

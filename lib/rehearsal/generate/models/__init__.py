@@ -1,0 +1,1 @@
+"""The generators of token columns, behind one interface."""

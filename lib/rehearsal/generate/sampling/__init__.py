@@ -1,0 +1,1 @@
+"""From fitted generators to synthetic requests in the user's own columns."""

@@ -1,0 +1,1 @@
+"""From the log to fitted generators: staging, feeding, training on the executors."""

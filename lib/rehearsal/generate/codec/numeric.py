@@ -108,7 +108,8 @@ class Numeric:
             drawn = (
                 self._whole(low, high, uniform) if self.whole else self._real(low, high, uniform)
             )
-            return np.where(low < high, drawn, np.where(low == high, low, np.nan))
+            made: Floats = np.where(low < high, drawn, np.where(low == high, low, np.nan))
+        return made
 
     def _real(self, low: Floats, high: Floats, uniform: Floats) -> Floats:
         # Both ends weighted, since high - low of huge numbers overflows.
@@ -127,14 +128,13 @@ class Numeric:
         common origin, so that one search finds how many atoms the k-th number has to skip.
         """
         atoms = np.asarray([atom for atom in self.atoms if atom == np.floor(atom)])
-        if not len(atoms):
-            drawn: Floats = low + np.floor(uniform * (high - low + 1))
-            return drawn
         before = np.searchsorted(atoms, low)
         n_free = high - low + 1 - (np.searchsorted(atoms, high, side="right") - before)
-        place = low + np.floor(uniform * n_free) - before
+        # The minimum matters where 1 - 2**-53 times a huge count rounds up to the count.
+        place = low + np.minimum(np.floor(uniform * n_free), n_free - 1) - before
         skipped = np.searchsorted(atoms - np.arange(len(atoms)), place, side="right")
-        return np.where(n_free > 0, place + skipped, low)
+        drawn: Floats = np.where(n_free > 0, place + skipped, low)
+        return drawn
 
     def label(self, code: int) -> str:
         """Return the value or range a code stands for."""

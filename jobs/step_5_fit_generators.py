@@ -1,7 +1,7 @@
 """Fit a generator of all segments, what each drifting one adds, and judge who may serve it.
 
 Reads the request log, the profiles, segments, segment_profiles and drift_contributions; writes
-synthesizers, generator_scores, and one MLflow run. Training runs on the executors.
+synthesizers, generator_scores, generator_rounds, and one MLflow run. Training runs on the executors.
 """
 
 from collections.abc import Sequence
@@ -9,12 +9,14 @@ from collections.abc import Sequence
 import pandas as pd
 
 from rehearsal.generate.fit import fit_generators
+from rehearsal.generate.predecessors import read_history
 from rehearsal.generate.publish import publish
 from rehearsal.generate.training.prepare import Prepared, Sources
 from rehearsal.runtime import Job, run_main, step_command
 from rehearsal.tables.frames import to_spark
 from rehearsal.tables.schemas import (
     DRIFT_CONTRIBUTIONS,
+    GENERATOR_ROUNDS,
     GENERATOR_SCORES,
     SEGMENT_PROFILES,
     SYNTHESIZERS,
@@ -30,13 +32,23 @@ def step(job: Job) -> str:
     # Bounded: segments x features.
     profiles = store.read(SEGMENT_PROFILES, run_id=job.segmentation.run_id).toPandas()
     sources = Sources(contributions, job.segments(), profiles)
-    found = fit_generators(Prepared(job.spark, job.settings, sources), run_id, job.note.tell)
+    name = job.settings.segments.name
+    history = read_history(store, name, run_id, profiles)
+    prepared = Prepared(job.spark, job.settings, sources)
+    found = fit_generators(prepared, run_id, history.predecessors, job.note.tell)
     mlflow_run_id = publish(job.settings, run_id, found.synthesizers, found.scores)
-    rows = pd.DataFrame(found.synthesizers).reindex(columns=SYNTHESIZERS.schema.names)
-    rows = rows.assign(run_id=run_id, base_run_id=run_id, mlflow_run_id=mlflow_run_id)
-    store.replace(SYNTHESIZERS, to_spark(job.spark, rows, SYNTHESIZERS), run_id=run_id)
-    scores = found.scores.reindex(columns=GENERATOR_SCORES.schema.names).assign(run_id=run_id)
-    store.replace(GENERATOR_SCORES, to_spark(job.spark, scores, GENERATOR_SCORES), run_id=run_id)
+    together = {"run_id": run_id, "round": history.round, "segmentation": name}
+    rows = pd.DataFrame(found.synthesizers).assign(**together, mlflow_run_id=mlflow_run_id)
+    rows["base_run_id"] = rows.get("base_run_id", pd.Series(dtype=object)).fillna(run_id)
+    tables = {
+        GENERATOR_ROUNDS: pd.DataFrame(found.rounds).assign(**together),
+        GENERATOR_SCORES: found.scores.assign(**together),
+        # Last: once it holds the run's rows the step is done.
+        SYNTHESIZERS: rows,
+    }
+    for contract, frame in tables.items():
+        known = frame.reindex(columns=contract.schema.names)
+        store.replace(contract, to_spark(job.spark, known, contract), run_id=run_id)
     return found.summary
 
 

@@ -42,7 +42,7 @@ class Note:
     printed_at: float = 0.0
 
     def tell(self, text: str) -> None:
-        """Say how far the step is: in the live line on a terminal; elsewhere a line now and then."""
+        """Say how far the step is: in the live line on a terminal, else in a line now and then."""
         self.text = text
         plain = self.console is not None and not self.console.is_terminal
         if self.console and plain and time.monotonic() - self.printed_at > _SECONDS_PER_LINE:

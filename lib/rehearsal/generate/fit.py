@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from rehearsal.generate.gate.candidates import ALL, RESAMPLED, SEGMENT, Candidate
+from rehearsal.generate.gate.candidates import ALL, RESAMPLED, SEGMENT, SERVING, Candidate
 from rehearsal.generate.gate.run import TOGETHER, Bench, judge_candidates, judged_rows, target_of
+from rehearsal.generate.rounds import Choice, Predecessor, choose, round_row
 from rehearsal.generate.training.plan import Share
 from rehearsal.generate.training.prepare import Prepared
 from rehearsal.generate.training.progress import watching
@@ -25,6 +26,7 @@ from rehearsal.tables.source import source_version
 _SAYS = {
     SEGMENT: "served by a generator of their own",
     ALL: "by the generator of all segments",
+    SERVING: "by the generator of an earlier run",
     RESAMPLED: "by logged requests again: no generator passed its gate",
 }
 Tell = Callable[[str], None]
@@ -33,10 +35,11 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What step 5 leaves: rows of `synthesizers` and of `generator_scores`, less the run's id."""
+    """What step 5 leaves: rows of three tables, less the run's id."""
 
     synthesizers: list[Row]
     scores: pd.DataFrame
+    rounds: list[Row]
 
     @property
     def summary(self) -> str:
@@ -51,7 +54,9 @@ class Outcome:
         return f"{len(segments)} drifting segments: {told}"
 
 
-def fit_generators(prepared: Prepared, run_id: str, tell: Tell) -> Outcome:
+def fit_generators(
+    prepared: Prepared, run_id: str, predecessors: Mapping[str, Predecessor], tell: Tell
+) -> Outcome:
     """Return who serves each drifting segment of the run, and what everyone showed at the gate.
 
     Trainings resume where an attempt on the same rows and settings was stopped. A segment that
@@ -60,10 +65,11 @@ def fit_generators(prepared: Prepared, run_id: str, tell: Tell) -> Outcome:
     Args:
         prepared: the training data.
         run_id: names the scratch folders.
+        predecessors: segment -> what served it until now, which the fresh one is to beat.
         tell: told how far trainings are.
     """
     if not prepared.drifting:
-        return Outcome([], pd.DataFrame())
+        return Outcome([], pd.DataFrame(), [])
     checkpoints = checkpoints_folder(prepared, run_id)
     try:
         name = f"generators-{short_hash(run_id)}"
@@ -75,11 +81,11 @@ def fit_generators(prepared: Prepared, run_id: str, tell: Tell) -> Outcome:
         tell(f"judging the generators of {len(prepared.drifting)} segments")
         rows = [_base_row(prepared, trained)]
         rows += [_segment_row(prepared, trained, share) for share in prepared.drifting]
-        scores = _judge(prepared, rows)
+        scores = _judge(prepared, rows, predecessors)
     finally:
         prepared.close()
     delete_folder(checkpoints)
-    return Outcome(_served(rows, scores), scores)
+    return _decided(rows, scores, predecessors)
 
 
 def _base_row(prepared: Prepared, trained: Trained) -> Row:
@@ -147,7 +153,9 @@ def _training_told(prepared: Prepared, trained: Trained, share: Share, added: Ro
     }
 
 
-def _judge(prepared: Prepared, rows: Sequence[Row]) -> pd.DataFrame:
+def _judge(
+    prepared: Prepared, rows: Sequence[Row], predecessors: Mapping[str, Predecessor]
+) -> pd.DataFrame:
     """Return a row per segment, candidate and score. Bounded by these three."""
     base = rows[0]
     if base["status"] != "fitted":
@@ -159,7 +167,7 @@ def _judge(prepared: Prepared, rows: Sequence[Row]) -> pd.DataFrame:
         for share in prepared.drifting
     }
     bench = Bench(
-        _candidates(base, rows[1:], judged_as),
+        _candidates(base, rows[1:], judged_as, predecessors),
         tuple(c.name for c in (*prepared.codec.conditions, *prepared.codec.generated)),
         target_of(prepared.codec, prepared.settings.requests.columns.outcome),
         gate,
@@ -172,8 +180,12 @@ def _judge(prepared: Prepared, rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def _candidates(
-    base: Row, rows: Sequence[Row], judged_as: Mapping[str, str]
+    base: Row,
+    rows: Sequence[Row],
+    judged_as: Mapping[str, str],
+    predecessors: Mapping[str, Predecessor],
 ) -> dict[str, list[Candidate]]:
+    """Return judged as -> who is tried: what serves, with the segment's own, the general one."""
     profiles = {row["segment_id"]: row["profile"] for row in rows}
 
     def candidate(name: str, row: Row, added: bytes | None) -> Candidate:
@@ -185,6 +197,8 @@ def _candidates(
     tried: dict[str, list[Candidate]] = {}
     for row in rows:
         own = judged_as[row["segment_id"]]
+        if own != TOGETHER and row["segment_id"] in predecessors:
+            tried[own] = [predecessors[row["segment_id"]].candidate]
         if own != TOGETHER and row.get("weights") is not None:
             tried.setdefault(own, []).append(candidate(SEGMENT, row, row["weights"]))
         if ALL not in [one.name for one in tried.setdefault(own, [])]:
@@ -192,18 +206,41 @@ def _candidates(
     return tried
 
 
-def _served(rows: Sequence[Row], scores: pd.DataFrame) -> list[Row]:
-    """Return the rows with `served_by`: the first candidate that passed, else logged requests."""
+def _decided(
+    rows: Sequence[Row], scores: pd.DataFrame, predecessors: Mapping[str, Predecessor]
+) -> Outcome:
+    """Return all rows, with who serves each segment and why."""
     base, *segments = rows
-    made = [dict(base) | {"served_by": None}]
+    made, rounds = [base | {"base_run_id": None}], []
     for row in segments:
-        own = scores[scores["segment_id"] == row["segment_id"]] if len(scores) else scores
-        passed, refused = [], []
-        for name, shown in own.groupby("candidate", sort=False):
-            (passed if shown["passed"].all() else refused).append((name, shown))
-        reasons = [row.get("reason")]
-        reasons += [f"{name} refused: {shown['reason'].iloc[0]}" for name, shown in refused]
-        served_by = passed[0][0] if passed else RESAMPLED
-        told = "; ".join(reason for reason in reasons if reason) or None
-        made.append(row | {"served_by": served_by, "reason": told})
-    return made
+        segment = row["segment_id"]
+        own = scores[scores["segment_id"] == segment] if len(scores) else scores
+        judged = set(own["candidate"]) if len(own) else set()
+        before = predecessors.get(segment) if SERVING in judged else None
+        choice = choose(own, before)
+        versions = {SEGMENT: row["synthesizer_version"], ALL: base["synthesizer_version"]}
+        rounds.append(round_row(segment, versions, own, before, choice))
+        made.append(_served(row, own, before, choice))
+    return Outcome(made, scores, rounds)
+
+
+def _served(row: Row, own: pd.DataFrame, before: Predecessor | None, choice: Choice) -> Row:
+    refused = own[~own["passed"].astype(bool)] if len(own) else own
+    reasons = [row.get("reason")]
+    reasons += [
+        f"{name} refused: {shown['reason'].iloc[0]}"
+        for name, shown in (refused.groupby("candidate", sort=False) if len(refused) else ())
+    ]
+    told = "; ".join(reason for reason in reasons if reason) or None
+    served = row | {"served_by": choice.served_by, "reason": told, "base_run_id": None}
+    if choice.served_by != SERVING or before is None:
+        return served
+    # What it is made of is the earlier run's; what this run trained is in generator_scores.
+    kept = before.candidate
+    return served | {
+        "synthesizer_version": kept.version,
+        "kind": kept.kind,
+        "weights": kept.added,
+        "profile": kept.profiles[row["segment_id"]],
+        "base_run_id": before.run_id,
+    }

@@ -1,7 +1,8 @@
 """Fit a generator of all segments, what each drifting one adds, and judge who may serve it.
 
 Reads the request log, the profiles, segments, segment_profiles and drift_contributions; writes
-synthesizers, generator_scores, generator_rounds, and one MLflow run. Training runs on the executors.
+synthesizers, generator_scores, generator_rounds, and one MLflow run. Training runs on the
+executors.
 """
 
 from collections.abc import Sequence

@@ -50,8 +50,8 @@ def model_card(
         "## Trained on",
         f"- {settings.requests.label}" + (f", version {version}" if version else ""),
         f"- requests from {span.start:%Y-%m-%d} to {span.end:%Y-%m-%d}",
-        f"- {row['n_rows']:,} rows of this segment among {base['n_rows']:,} of all segments; "
-        f"{base['n_left_out']:,} more break a declared range or constraint and were left out",
+        f"- {row['n_rows']:,} rows of this segment, {base['n_rows']:,} of all segments",
+        f"- {base['n_left_out']:,} rows left out that break a declared range or constraint",
         f"- rehearsal {run_id}, rows {base['fingerprint']}",
         "",
         "## Model",

@@ -157,17 +157,18 @@ def _judge(
     prepared: Prepared, rows: Sequence[Row], predecessors: Mapping[str, Predecessor]
 ) -> pd.DataFrame:
     """Return a row per segment, candidate and score. Bounded by these three."""
-    base = rows[0]
-    if base["status"] != "fitted":
-        return pd.DataFrame()
     gate = prepared.settings.generator.gate
     few = {s.segment_id for s in prepared.drifting if s.n_test < gate.min_rows}
     judged_as = {
         share.segment_id: TOGETHER if share.segment_id in few else share.segment_id
         for share in prepared.drifting
     }
+    candidates = _candidates(rows[0], rows[1:], judged_as, predecessors)
+    if not candidates:
+        return pd.DataFrame()
+    judged_as = {name: own for name, own in judged_as.items() if own in candidates}
     bench = Bench(
-        _candidates(base, rows[1:], judged_as, predecessors),
+        candidates,
         tuple(c.name for c in (*prepared.codec.conditions, *prepared.codec.generated)),
         target_of(prepared.codec, prepared.settings.requests.columns.outcome),
         gate,
@@ -196,13 +197,15 @@ def _candidates(
 
     tried: dict[str, list[Candidate]] = {}
     for row in rows:
-        own = judged_as[row["segment_id"]]
-        if own != TOGETHER and row["segment_id"] in predecessors:
-            tried[own] = [predecessors[row["segment_id"]].candidate]
+        segment, own = row["segment_id"], judged_as[row["segment_id"]]
+        if own != TOGETHER and segment in predecessors:
+            tried.setdefault(own, []).append(predecessors[segment].candidate)
+        if base["status"] != "fitted":
+            continue
         if own != TOGETHER and row.get("weights") is not None:
             tried.setdefault(own, []).append(candidate(SEGMENT, row, row["weights"]))
-        if ALL not in [one.name for one in tried.setdefault(own, [])]:
-            tried[own].append(candidate(ALL, base, None))
+        if own != TOGETHER or own not in tried:
+            tried.setdefault(own, []).append(candidate(ALL, base, None))
     return tried
 
 

@@ -7,8 +7,7 @@ in the order of `Codec.tokens`.
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property, reduce
-from operator import or_
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -25,7 +24,7 @@ from rehearsal.generate.codec.columns import (
     column_from_dict,
     column_to_dict,
 )
-from rehearsal.generate.codec.masks import make_masks
+from rehearsal.generate.codec.masks import make_masks, misfit, misfit_in
 from rehearsal.generate.codec.numeric import Codes, Floats, Numeric
 from rehearsal.generate.codec.rules import Rules
 from rehearsal.generate.models.layout import Layout
@@ -130,31 +129,17 @@ class Codec:
     def breaches(self) -> Column:
         """Return the BOOLEAN column of rows that generators must not learn from; never null.
 
-        They break a rule, or their codes do: of a <= b beyond the ends that codes reach to, where
-        few rows have values.
+        They break a rule, or the masks: beyond the ends that codes reach to, where few rows have
+        values, codes may be out of order where the values are not.
         """
-        codes = list(self.expressions().values())
-        faults = [self.rules.broken()]
-        for order in self.rules.orders:
-            ends = []
-            for name, end in ((order.column, 0), (order.other, 1)):
-                numeric, at = self._numeric(name), codes[self._first[name]]
-                values = numeric.bounds(np.arange(numeric.size))[end]
-                listed = F.lit([None if np.isnan(v) else v for v in values.tolist()])
-                ends.append(F.element_at(listed.cast("array<double>"), at + 1))
-            faults.append(F.coalesce(ends[0] > ends[1], F.lit(False)))
-        return reduce(or_, faults)
+        codes = dict(enumerate(self.expressions().values()))
+        return self.rules.broken() | misfit(codes, self.layout())
 
     def breaches_in(self, frame: pd.DataFrame) -> NDArray[np.bool_]:
         """Return the rows of a table in memory that `breaches` finds, shape (n,)."""
-        found = self.rules.broken_in(frame)
-        for order in self.rules.orders:
-            low, high = (
-                self._numeric(name).bounds(self._by_name[name].encode(frame[name])[:, 0])[end]
-                for name, end in ((order.column, 0), (order.other, 1))
-            )
-            found |= low > high
-        return found
+        ruled = {name: self._by_name[name] for name in self.rules.columns}
+        codes = {self._first[name]: c.encode(frame[name])[:, 0] for name, c in ruled.items()}
+        return self.rules.broken_in(frame) | misfit_in(codes, self.layout(), len(frame))
 
     def decode(self, codes: Codes, rng: np.random.Generator) -> pd.DataFrame:
         """Return the generated columns of codes, shape (n, token columns); they keep the rules."""

@@ -12,11 +12,13 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
+from pyspark.sql import Column
+from pyspark.sql import functions as F
 
 from rehearsal.generate.codec.columns import Categorical, Continuous, TokenSource
-from rehearsal.generate.codec.numeric import MISSING
+from rehearsal.generate.codec.numeric import MISSING, Codes
 from rehearsal.generate.codec.rules import Implication, Rules
-from rehearsal.generate.models.layout import Mask
+from rehearsal.generate.models.layout import Layout, Mask
 
 Allowed = NDArray[np.bool_]
 Pairs = dict[tuple[int, int], Allowed]
@@ -120,3 +122,31 @@ def _never(possible: Mapping[int, Allowed], n_conditions: int) -> tuple[tuple[in
         for code in np.flatnonzero(~possible[column])
         if code != MISSING
     )
+
+
+def misfit(codes: Mapping[int, Column], layout: Layout) -> Column:
+    """Return the BOOLEAN column of rows whose codes the layout does not allow; never null.
+
+    Args:
+        codes: token column's position -> INT column.
+        layout: with the masks.
+    """
+    found = F.lit(False)
+    for mask in layout.masks:
+        # Row after row in one list, of which places count from 1.
+        allowed = F.lit(mask.allowed.ravel().tolist())
+        place = codes[mask.earlier] * mask.allowed.shape[1] + codes[mask.later] + 1
+        found = found | ~F.element_at(allowed, place)
+    for column, code in layout.never:
+        found = found | (codes[column] == code)
+    return found
+
+
+def misfit_in(codes: Mapping[int, Codes], layout: Layout, n: int) -> NDArray[np.bool_]:
+    """Return what `misfit` finds, shape (n,), of codes of shape (n,) each."""
+    found = np.zeros(n, dtype=bool)
+    for mask in layout.masks:
+        found |= ~mask.allowed[codes[mask.earlier], codes[mask.later]]
+    for column, code in layout.never:
+        found |= codes[column] == code
+    return found

@@ -34,33 +34,23 @@ class Numeric:
         """Number of codes, the missing one included."""
         return 1 + len(self.atoms) + len(self.lows)
 
-    @cached_property
-    def _owners(self) -> tuple[Floats, Codes]:
-        """Where atoms and bins start, ascending, and whose code the values above a start take."""
-        atoms, lows, highs = map(np.asarray, (self.atoms, self.lows, self.highs))
-        atom_codes = 1 + np.arange(len(atoms))
-        first_bin = 1 + len(atoms)
-        if len(lows) and len(atoms):
-            # Around an atom inside a bin the bin goes on.
-            around = np.maximum(np.searchsorted(lows, atoms) - 1, 0)
-            inside = (lows[around] < atoms) & (atoms < highs[around])
-            atom_codes = np.where(inside, first_bin + around, atom_codes)
-        starts = np.concatenate([atoms, lows]).astype(np.float64)
-        owners = np.concatenate([atom_codes, first_bin + np.arange(len(lows))]).astype(np.int64)
-        order = np.argsort(starts)
-        return starts[order], owners[order]
+    @property
+    def _starts(self) -> tuple[tuple[float, ...], int]:
+        """Where codes for all values start, ascending, and the first of these codes."""
+        return (self.lows, 1 + len(self.atoms)) if self.lows else (self.atoms, 1)
 
     def encode(self, values: Floats) -> Codes:
         """Return codes of `values`, shape (n,); NaN is missing.
 
-        A value between codes belongs to the one below it; outside the range, and infinity, to the
-        nearest end. A column without any code encodes everything as missing.
+        A value between bins belongs to the bin below it; outside the range, and infinity, to the
+        nearest end; without bins atoms do the same. A column without any code encodes everything
+        as missing.
         """
-        starts, owners = self._owners
-        if not len(starts):
+        starts, first = self._starts
+        if not starts:
             return np.zeros(len(values), dtype=np.int64)
-        below = np.searchsorted(starts, values, side="right")
-        codes = owners[np.maximum(below - 1, 0)]
+        below = np.searchsorted(np.asarray(starts), values, side="right")
+        codes = first + np.maximum(below - 1, 0)
         if self.atoms:
             atoms = np.asarray(self.atoms)
             at = np.minimum(np.searchsorted(atoms, values), len(atoms) - 1)
@@ -69,12 +59,11 @@ class Numeric:
 
     def expression(self, value: Column) -> Column:
         """Return the INT column that `encode` computes, of a DOUBLE column without NaN."""
-        starts, owners = self._owners
-        if not len(starts):
+        starts, first = self._starts
+        if not starts:
             return F.lit(MISSING)
         # The first start needs no comparison: what lies below it belongs to it.
-        reached = [(value >= F.lit(start)).cast("int") for start in starts[1:].tolist()]
-        code = F.element_at(F.lit(owners.tolist()), _total([F.lit(1), *reached])).cast("int")
+        code = _total([F.lit(first), *((value >= F.lit(s)).cast("int") for s in starts[1:])])
         if self.atoms:
             at = F.array_position(F.lit(list(self.atoms)), value).cast("int")
             code = F.when(at > 0, at).otherwise(code)
@@ -113,7 +102,7 @@ class Numeric:
 
     def _real(self, low: Floats, high: Floats, uniform: Floats) -> Floats:
         # Both ends weighted, since high - low of huge numbers overflows.
-        drawn = np.clip(low * (1 - uniform) + high * uniform, low, high)
+        drawn: Floats = np.clip(low * (1 - uniform) + high * uniform, low, high)
         if not self.atoms:
             return drawn
         atoms = np.asarray(self.atoms)

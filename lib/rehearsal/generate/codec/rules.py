@@ -64,6 +64,13 @@ class Rules:
     orders: tuple[Order, ...] = ()
     implications: tuple[Implication, ...] = ()
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column a constraint is about, in order."""
+        named = [name for order in self.orders for name in (order.column, order.other)]
+        named += [name for rule in self.implications for name in (rule.column, rule.then)]
+        return tuple(sorted(set(named)))
+
     def broken(self) -> Column:
         """Return the BOOLEAN column of rows that break a rule; never null."""
         faults = [~_at(r.column).between(r.low, r.high) for r in self.ranges]

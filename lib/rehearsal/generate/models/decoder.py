@@ -99,10 +99,11 @@ class Decoder(nn.Module):
         before = torch.tensordot(self.weigh * self.earlier, vectors, 1)
         features = self._features(before + self._from_context(context), slice(None))
         parts = []
-        for position, column in enumerate(self.layout.generated):
-            logits = self._logits(features[position], column)
-            possible = self.possible(column, tokens)
-            logits = logits.float().masked_fill(~possible, BLOCKED)
+        for column, own, (weights, shift) in zip(
+            self.layout.generated, features.unbind(0), self._outputs(), strict=True
+        ):
+            logits = torch.addmm(shift, own, weights.T).float()
+            logits = logits.masked_fill(~self.possible(column, tokens), BLOCKED)
             parts.append(cross_entropy(logits, tokens[:, column], reduction="none"))
         # Beyond the limit a row pulls at no weight: what is impossible cannot be learnt.
         return torch.stack(parts, 1).clamp(max=IMPOSSIBLE_NATS)
@@ -116,10 +117,10 @@ class Decoder(nn.Module):
         second = torch.baddbmm(self.second_shift[which, None], first, self.second[which])
         return first + silu(second)
 
-    def _logits(self, features: Tensor, column: int) -> Tensor:
-        start = self.layout.starts[column] - self.layout.starts[self.layout.n_conditions]
-        own = slice(start, start + self.layout.sizes[column])
-        return torch.addmm(self.out_shift[own], features, self.out[own].T)
+    def _outputs(self) -> list[tuple[Tensor, Tensor]]:
+        # Split at once: the gradient of each slice taken alone would be as large as the whole.
+        sizes = list(self.layout.sizes[self.layout.n_conditions :])
+        return list(zip(self.out.split(sizes), self.out_shift.split(sizes), strict=True))
 
     def possible(self, column: int, tokens: Tensor) -> Tensor:
         """Return which codes a column may have, shape (size,) or (n, size) where masks apply.
@@ -151,12 +152,14 @@ class Decoder(nn.Module):
         vectors = torch.zeros((len(layout.sizes), n, hidden), device=conditions.device)
         vectors[: layout.n_conditions] = self.table(self.shown(conditions).T)
         start = self._from_context(context)
+        outputs = self._outputs()
         for position, column in enumerate(layout.generated):
             own = slice(position, position + 1)
             weights = self.weigh[own, :column]
             before = torch.tensordot(weights, vectors[:column], 1)
             features = self._features(before + start, own)[0]
-            logits = self._logits(features, column)
+            weights, shift = outputs[position]
+            logits = torch.addmm(shift, features, weights.T)
             logits = logits.masked_fill(~self.possible(column, tokens), BLOCKED)
             tokens[:, column] = draw(logits, generator)
             vectors[column] = self.table(tokens[:, column] + self.offsets[column])

@@ -95,21 +95,30 @@ class Decoder(nn.Module):
             context: shape (n, n_context).
             hide: columns not shown to later ones, shape (n, columns).
         """
-        vectors = self.table(self.shown(tokens, hide).T.contiguous())  # (columns, n, hidden)
-        before = torch.tensordot(self.weigh * self.earlier, vectors, 1)
-        features = self._features(before + self._from_context(context), slice(None))
-        parts = []
-        for column, own, (weights, shift) in zip(
-            self.layout.generated, features.unbind(0), self._outputs(), strict=True
-        ):
-            logits = torch.addmm(shift, own, weights.T).float()
-            logits = logits.masked_fill(~self.possible(column, tokens), BLOCKED)
-            parts.append(cross_entropy(logits, tokens[:, column], reduction="none"))
-        # Beyond the limit a row pulls at no weight: what is impossible cannot be learnt.
-        return torch.stack(parts, 1).clamp(max=IMPOSSIBLE_NATS)
+        features = self._features(self.before(tokens, context, hide), slice(None))
+        parts = [
+            self.column_nats(torch.addmm(shift, own, weights.T), column, tokens)
+            for column, own, (weights, shift) in zip(
+                self.layout.generated, features.unbind(0), self.outputs(), strict=True
+            )
+        ]
+        return torch.stack(parts, 1)
 
-    def _from_context(self, context: Tensor) -> Tensor:
-        return linear(context, self.context)
+    def before(self, tokens: Tensor, context: Tensor, hide: Tensor | None = None) -> Tensor:
+        """Return what each generated column is predicted from, shape (generated, n, hidden)."""
+        vectors = self.table(self.shown(tokens, hide).T.contiguous())  # (columns, n, hidden)
+        summed = torch.tensordot(self.weigh * self.earlier, vectors, 1)
+        return summed + linear(context, self.context)
+
+    def column_nats(self, logits: Tensor, column: int, tokens: Tensor) -> Tensor:
+        """Return -log p of a column's codes, shape (n,), of logits, shape (n, size).
+
+        Codes that are not possible have no probability.
+        """
+        logits = logits.float().masked_fill(~self.possible(column, tokens), BLOCKED)
+        nats = cross_entropy(logits, tokens[:, column], reduction="none")
+        # Beyond the limit a row pulls at no weight: what is impossible cannot be learnt.
+        return nats.clamp(max=IMPOSSIBLE_NATS)
 
     def _features(self, before: Tensor, which: slice) -> Tensor:
         # before: (columns, n, hidden)
@@ -117,7 +126,8 @@ class Decoder(nn.Module):
         second = torch.baddbmm(self.second_shift[which, None], first, self.second[which])
         return first + silu(second)
 
-    def _outputs(self) -> list[tuple[Tensor, Tensor]]:
+    def outputs(self) -> list[tuple[Tensor, Tensor]]:
+        """Return weights, shape (size, hidden), and shift, shape (size,), per generated column."""
         # Split at once: the gradient of each slice taken alone would be as large as the whole.
         sizes = list(self.layout.sizes[self.layout.n_conditions :])
         return list(zip(self.out.split(sizes), self.out_shift.split(sizes), strict=True))
@@ -151,8 +161,8 @@ class Decoder(nn.Module):
         hidden = self.table.weight.shape[1]
         vectors = torch.zeros((len(layout.sizes), n, hidden), device=conditions.device)
         vectors[: layout.n_conditions] = self.table(self.shown(conditions).T)
-        start = self._from_context(context)
-        outputs = self._outputs()
+        start = linear(context, self.context)
+        outputs = self.outputs()
         for position, column in enumerate(layout.generated):
             own = slice(position, position + 1)
             weights = self.weigh[own, :column]

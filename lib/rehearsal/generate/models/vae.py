@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -137,19 +138,31 @@ class ConditionalVAE(Network):
             hide = self._hidden(tokens, generator)
             known = hide.clone()
             known[:, self.layout.n_conditions :] = False
-        rows = self.decoder.shown(tokens, known)
-        mean, deviation = self.encoder(rows, profiles)
-        prior_mean, prior_deviation = self.prior(rows[:, : self.layout.n_conditions], profiles)
+        mean, deviation, kl = self.encode(tokens, profiles, known)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-        latent = mean + deviation * noise
-        # KL of two normal distributions, per dimension.
-        ratio = deviation / prior_deviation
-        kl = 0.5 * (ratio**2 + ((mean - prior_mean) / prior_deviation) ** 2 - 1) - ratio.log()
-        context = torch.cat([latent, profiles], dim=1)
+        context = torch.cat([mean + deviation * noise, profiles], dim=1)
         reconstruction = self.decoder.nats(tokens, context, hide).sum(1)
         # Free bits (Kingma et al. 2016): a dimension below the floor is not pushed further down.
         charged = kl * (kl.detach().mean(0) > FREE_NATS)
         return reconstruction + charged.sum(1), reconstruction + kl.sum(1), kl.sum(1)
+
+    def encode(
+        self, tokens: Tensor, profiles: Tensor, hide: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean and deviation of the latent, and KL to the prior, all shape (n, latent).
+
+        Args:
+            tokens: codes, shape (n, columns).
+            profiles: as `scaled` returns them, shape (n, n_profile).
+            hide: conditions not shown, shape (n, columns).
+        """
+        rows = self.decoder.shown(tokens, hide)
+        mean, deviation = self.encoder(rows, profiles)
+        prior_mean, prior_deviation = self.prior(rows[:, : self.layout.n_conditions], profiles)
+        # KL of two normal distributions, per dimension.
+        ratio = deviation / prior_deviation
+        kl = 0.5 * (ratio**2 + ((mean - prior_mean) / prior_deviation) ** 2 - 1) - ratio.log()
+        return mean, deviation, kl
 
     def _hidden(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
         drawn = torch.rand(tokens.shape, generator=generator, device=tokens.device)
@@ -202,7 +215,7 @@ def load(layout: Layout, data: bytes) -> ConditionalVAE:
         _check(shape, layout)
         network = ConditionalVAE(layout, shape)
         network.load_state_dict(load_tensors(data))
-    except (RuntimeError, KeyError, ValueError) as error:
+    except (RuntimeError, KeyError, ValueError, SafetensorError) as error:
         raise ModelError(f"these are not the weights of a VAE: {error}") from error
     return network.eval()
 

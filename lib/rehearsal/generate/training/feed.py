@@ -86,14 +86,15 @@ class PetastormFeed:
                 out = n * 3 // 4
                 out -= out % self._batch_rows
                 yield from self._batches(rows, order[:out])
-                held = [rows[order[out:]]]
+                held = [rows.take(order[out:], axis=0)]
         if held:
             rows = np.concatenate(held)
             yield from self._batches(rows, random.permutation(len(rows)))
 
     def _batches(self, rows: Block, order: NDArray[np.int64]) -> Iterator[Codes]:
         for start in range(0, len(order), self._batch_rows):
-            yield rows[order[start : start + self._batch_rows]].astype(np.int64)
+            # Three times as fast as rows[...].
+            yield rows.take(order[start : start + self._batch_rows], axis=0).astype(np.int64)
 
 
 def read_rows(files: Files, n_rows: int, profiles: Floats) -> Rows:

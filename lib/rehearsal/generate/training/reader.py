@@ -86,7 +86,6 @@ def read_blocks(
 
 
 def _reader(files: Files, n_groups: int, share: tuple[int, int], seed: int | None) -> Any:
-    from petastorm.arrow_reader_worker import ArrowReaderWorker
     from petastorm.reader import Reader
     from petastorm.workers_pool.dummy_pool import DummyPool
 
@@ -101,7 +100,7 @@ def _reader(files: Files, n_groups: int, share: tuple[int, int], seed: int | Non
         _only_files(filesystem),
         list(paths),
         schema_fields=[f"^{re.escape(name)}$" for name in files.columns],
-        worker_class=ArrowReaderWorker,
+        worker_class=_whole_groups(),
         reader_pool=pool,
         is_batched_reader=True,
         seed=seed,
@@ -114,6 +113,22 @@ def _reader(files: Files, n_groups: int, share: tuple[int, int], seed: int | Non
     while not reader.ventilator.completed():
         time.sleep(0.001)
     return reader
+
+
+def _whole_groups() -> Any:
+    """Return Petastorm's way of loading a row group, without what costs a third of its time.
+
+    It opens each file twice and gathers every column by row numbers even if they are 0, 1, 2, ...
+    """
+    from petastorm.arrow_reader_worker import ArrowReaderWorker
+
+    class WholeGroups(ArrowReaderWorker):  # type: ignore[misc]
+        def _load_rows(self, pq_file: Any, piece: Any, shuffle_row_drop_range: Any) -> Any:
+            del shuffle_row_drop_range
+            names = [field.name for field in self._schema.fields.values()]
+            return pq_file.read_row_group(piece.row_group, columns=names, use_threads=False)
+
+    return WholeGroups
 
 
 def _opened(files: Files) -> tuple[Any, tuple[str, ...]]:

@@ -139,7 +139,7 @@ def test_a_process_is_forked_until_torch_and_threads_meet_in_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def start_method() -> str:
-        return child_module._context().get_start_method()
+        return child_module._context().get_start_method()  # noqa: SLF001
 
     done = threading.Event()
     other = threading.Thread(target=done.wait)

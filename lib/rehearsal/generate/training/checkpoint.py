@@ -80,17 +80,20 @@ class Checkpoint:
             data: bytes = filesystem.cat_file(path)
         except FileNotFoundError:
             return None
-        line, _, content = data.partition(b"\n")
         try:
-            about = json.loads(line)
-            digest = about.pop("sha256")
-            if digest != _digest(about, content):
-                raise ValueError("its digest is not that of its contents")
-            if (about["key"], about["name"]) != (self._key, name):
-                raise ValueError("it is of another training")
+            return self._whole(name, data)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             _set_aside(filesystem, path, error)
             return None
+
+    def _whole(self, name: str, data: bytes) -> tuple[_Note, bytes]:
+        line, _, content = data.partition(b"\n")
+        about = json.loads(line)
+        digest = about.pop("sha256")
+        if digest != _digest(about, content):
+            raise ValueError("its digest is not that of its contents")
+        if (about["key"], about["name"]) != (self._key, name):
+            raise ValueError("it is of another training")
         return about["note"], content
 
     def _at(self, name: str) -> tuple[Any, str]:

@@ -84,7 +84,7 @@ def _context() -> ForkContext | SpawnContext:
 
 def _n_threads() -> int:
     tasks = Path("/proc/self/task")
-    return len(os.listdir(tasks)) if tasks.is_dir() else 0
+    return sum(1 for _ in tasks.iterdir()) if tasks.is_dir() else 0
 
 
 def _child(

@@ -1,10 +1,10 @@
 """Token columns of a known distribution, on which generators are tried.
 
-    first, second      conditions, of 3 and 2 codes
-    third              1 + (2 x first + second) mod 5 in 84% of rows; code 0 never occurs
-    fourth             the third's mod 5 in 88% of rows
-    fifth              code 1 in 10% to 70% of rows, as the segment's profile says; code 2 in 10%
-    sixth              codes 0, 1, 2 in 50%, 30% and 20%, whatever the rest; code 3 never occurs
+first, second      conditions, of 3 and 2 codes
+third              1 + (2 x first + second) mod 5 in 84% of rows; code 0 never occurs
+fourth             the third's mod 5 in 88% of rows
+fifth              code 1 in 10% to 70% of rows, as the segment's profile says; code 2 in 10%
+sixth              codes 0, 1, 2 in 50%, 30% and 20%, whatever the rest; code 3 never occurs
 """
 
 import numpy as np

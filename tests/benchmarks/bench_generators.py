@@ -19,6 +19,7 @@ one present once and one five times: every row asked for with a value must have 
 
 import argparse
 import json
+import math
 import os
 import struct
 import subprocess
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--peer-python", required=True)
     parser.add_argument("--models", default="vae:12,gan:12,mixture:40")
     parser.add_argument("--peers", default="TVAE,CTGAN")
-    parser.add_argument("--cpu-seconds", type=float, default=0.0)
+    parser.add_argument("--cpu-seconds", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where the tables are kept")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
@@ -70,17 +71,16 @@ def named(models: str) -> dict[str, int]:
     return {kind: int(epochs) for kind, epochs in pairs}
 
 
-def run(bench: "Bench", models: dict[str, int], peers: str, cpu_seconds: float) -> dict[str, Any]:
+def run(bench: "Bench", models: dict[str, int], peers: str, cpu_seconds: int) -> dict[str, Any]:
     header = "  ".join(f"{name:>14s}" for name in COLUMNS)
     print(f"{'':14s}{header}", flush=True)
     bench.ends()
     for kind, epochs in models.items():
         bench.ours(kind, epochs)
-    spent = cpu_seconds or max(bench.table[kind]["fit_cpu_s"] for kind in models)
+    spent = cpu_seconds or math.ceil(max(bench.table[kind]["fit_cpu_s"] for kind in models))
     names = [peer for peer in peers.split(",") if peer]
     for peer in names:
-        bench.peer(peer, peer, spent)
-        bench.peer(peer, f"{peer} x 2", 2 * spent)
+        bench.peer(peer, (spent, 2 * spent))
     if names:
         for kind in models:
             compare(bench.table, kind)
@@ -138,16 +138,18 @@ class Bench:
         table = pd.DataFrame({"log_p": np.concatenate([known[0], known[1]]), "member": member})
         table.to_parquet(self.folder / kind / "likelihood.parquet")
 
-    def peer(self, peer: str, name: str, cpu_seconds: float) -> None:
-        conditions = CONDITIONS if peer == "CTGAN" and name == peer else []
+    def peer(self, peer: str, budgets: tuple[int, ...]) -> None:
+        conditions = CONDITIONS if peer == "CTGAN" else []
         self.call(
-            "peer_generators.py", peer, str(self.folder / "training.parquet"),
-            str(self.folder / name), "--cpu-seconds", str(cpu_seconds), "--conditions", *conditions,
+            "peer_generators.py", peer, str(self.folder / "training.parquet"), str(self.folder),
+            "--cpu-seconds", *map(str, budgets), "--conditions", *conditions,
         )  # fmt: skip
-        self.table[name] = json.loads((self.folder / name / "about.json").read_text())
-        self.score(name)
-        for column, values in self.table[name]["purity"].items():
-            print_purity(name, column, values)
+        for budget in budgets:
+            name = f"{peer} {budget} s"
+            self.table[name] = json.loads((self.folder / name / "about.json").read_text())
+            self.score(name)
+            for column, values in self.table[name]["purity"].items():
+                print_purity(name, column, values)
 
     def write(self, name: str, rows: pd.DataFrame) -> None:
         (self.folder / name).mkdir(exist_ok=True)

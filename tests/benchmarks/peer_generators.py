@@ -1,10 +1,11 @@
-"""TVAE and CTGAN fitted for a given time, in the peers' own environment.
+"""TVAE and CTGAN fitted for given times, in the peers' own environment.
 
-    python tests/benchmarks/peer_generators.py CTGAN TRAINING.parquet FOLDER --cpu-seconds 60
+    python tests/benchmarks/peer_generators.py CTGAN TRAINING.parquet FOLDER --cpu-seconds 60 120
         [--conditions income gender]
 
-Writes FOLDER/synthetic.parquet, as many rows as were trained on, and FOLDER/about.json. A peer
-takes a number of epochs and no time, so a fit of one epoch is timed first and not counted.
+Writes FOLDER/CTGAN 60 s/synthetic.parquet, as many rows as were trained on, and about.json beside
+it, for each time. A peer takes a number of epochs and no time, so a fit of one epoch is timed first
+and not counted. Conditional sampling is tried on the longest fit.
 """
 
 import argparse
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("peer", choices=["TVAE", "CTGAN"])
     parser.add_argument("training", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--cpu-seconds", type=float, required=True)
+    parser.add_argument("--cpu-seconds", type=int, nargs="+", required=True)
     parser.add_argument("--conditions", nargs="*", default=[])
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -35,17 +36,30 @@ def main() -> None:
     torch.manual_seed(1)
     rows = pd.read_parquet(options.training)
     prepare, epoch = once(options.peer, rows)
-    epochs = max(1, round((options.cpu_seconds - prepare) / epoch))
+    for seconds in sorted(options.cpu_seconds):
+        conditions = options.conditions if seconds == max(options.cpu_seconds) else []
+        epochs = max(1, round((seconds - prepare) / epoch))
+        synthetic, about = tried(options.peer, rows, epochs, conditions)
+        folder = options.folder / f"{options.peer} {seconds} s"
+        folder.mkdir(parents=True, exist_ok=True)
+        synthetic.to_parquet(folder / "synthetic.parquet")
+        (folder / "about.json").write_text(json.dumps(about, indent=1))
+
+
+def tried(
+    peer: str, rows: pd.DataFrame, epochs: int, conditions: list[str]
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return synthetic rows, and what they cost."""
     began = time.process_time()
-    model = fitted(options.peer, rows, epochs)
-    about: dict[str, Any] = {"fit_cpu_s": time.process_time() - began, "epochs": epochs}
-    began = time.process_time()
+    model = fitted(peer, rows, epochs)
+    ended = time.process_time()
     synthetic = model.sample(len(rows))
-    about["rows_per_cpu_s"] = len(rows) / (time.process_time() - began)
-    about["purity"] = {name: purity(model, rows[name]) for name in options.conditions}
-    options.folder.mkdir(parents=True, exist_ok=True)
-    synthetic.to_parquet(options.folder / "synthetic.parquet")
-    (options.folder / "about.json").write_text(json.dumps(about, indent=1))
+    return synthetic, {
+        "fit_cpu_s": ended - began,
+        "epochs": epochs,
+        "rows_per_cpu_s": len(rows) / (time.process_time() - ended),
+        "purity": {name: purity(model, rows[name]) for name in conditions},
+    }
 
 
 def once(peer: str, rows: pd.DataFrame) -> tuple[float, float]:

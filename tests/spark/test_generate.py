@@ -5,12 +5,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 import numpy as np
 import pandas as pd
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from rehearsal.configure import parse_settings
@@ -21,6 +20,7 @@ from rehearsal.generate.training.prepare import Prepared, Sources
 from rehearsal.generate.training.stage import TRAINING
 from rehearsal.runtime import Job
 from rehearsal.settings import Settings
+from rehearsal.tables.frames import to_spark
 from rehearsal.tables.schemas import (
     DRIFT_CONTRIBUTIONS,
     FIDELITY,
@@ -31,7 +31,6 @@ from rehearsal.tables.schemas import (
     SYNTHESIZERS,
     SYNTHETIC_REQUESTS,
 )
-from rehearsal.tables.frames import to_spark
 from rehearsal.tables.segment_history import record, restore
 from rehearsal.tables.source import admit_requests, open_source
 

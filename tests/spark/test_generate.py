@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from rehearsal.configure import parse_settings
@@ -20,6 +20,7 @@ from rehearsal.generate.training.prepare import Prepared, Sources
 from rehearsal.generate.training.stage import TRAINING
 from rehearsal.runtime import Job
 from rehearsal.settings import Settings
+from rehearsal.tables.contract import TableContract
 from rehearsal.tables.frames import to_spark
 from rehearsal.tables.schemas import (
     DRIFT_CONTRIBUTIONS,
@@ -123,12 +124,16 @@ def segment_of(user: int) -> str:
     return "tiny" if user == 1 else f"s/{user % 2}"
 
 
+def whole_rows(job: Job, frame: pd.DataFrame, contract: TableContract) -> DataFrame:
+    return to_spark(job.spark, frame.reindex(columns=contract.schema.names), contract)
+
+
 def write_inputs(job: Job, *, drifting: bool = True) -> None:
     held = [(str(u), segment_of(u), False, False) for u in range(1, N_USERS + 1)]
     names = "user_id string, segment_id string, is_noise boolean, known boolean"
     version = {"segmentation": "main", "segmentation_version": "v1", "valid_from": START}
     fitted = pd.DataFrame([version | {"run_id": job.run_id}])
-    known = to_spark(job.spark, fitted, SEGMENTATIONS)
+    known = whole_rows(job, fitted, SEGMENTATIONS)
     job.store.replace(SEGMENTATIONS, known, segmentation="main", run_id=job.run_id)
     profiles = pd.DataFrame(
         [
@@ -137,7 +142,7 @@ def write_inputs(job: Job, *, drifting: bool = True) -> None:
             for feature in ("requests", "share of buy")
         ]
     )
-    known = to_spark(job.spark, profiles, SEGMENT_PROFILES)
+    known = whole_rows(job, profiles, SEGMENT_PROFILES)
     job.store.replace(SEGMENT_PROFILES, known, run_id=job.run_id)
     restore(job.store, "main", [])
     record(job.store, "main", job.run_id, START, job.spark.createDataFrame(held, names))
@@ -215,7 +220,7 @@ def test_every_candidate_shows_its_scores_between_both_ends_of_the_scale(
     assert c2st["value"].between(0.5, 1.0).all()
     own = rows[(rows["segment_id"] == "s/0") & (rows["candidate"] == "all")].set_index("score")
     assert own.loc["c2st", "independent"] > own.loc["c2st", "half_vs_half"]
-    assert own["n_test"].nunique() == 1
+    assert own["n_test"].eq(own["n_test"].iloc[0]).all()
     n_logged = (requests_frame()["uid"].map(segment_of) == "s/0").sum()
     assert own["n_test"].iloc[0] == round(n_logged * job.settings.generator.test_share)
 

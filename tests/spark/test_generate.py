@@ -194,7 +194,7 @@ def test_one_generator_is_of_all_segments_and_each_drifting_one_says_who_serves_
     rows = {row["segment_id"]: row for row in sorted_rows(job, SYNTHESIZERS, "segment_id")}
     assert set(rows) == {None, "s/0", "s/1", "tiny"}
     general = rows.pop(None)
-    assert general["status"] == "fitted"
+    assert general["status"] == "fitted", general["reason"]
     assert general["kind"] == "vae"
     assert len(general["curves"]) == general["n_epochs"]
     assert general["validation_nats"] == min(p["validation_nats"] for p in general["curves"])

@@ -1,28 +1,56 @@
-"""Fit one generator per drifting segment, inside Spark's executors.
+"""Fit a generator of all segments, what each drifting one adds, and judge who may serve it.
 
-Reads the request log, the profiles, segments and drift_contributions; writes synthesizers, and
-one MLflow run per fitted segment.
+Reads the request log, the profiles, segments, segment_profiles and drift_contributions; writes
+synthesizers, generator_scores, generator_rounds, and one MLflow run. Training runs on the
+executors.
 """
 
 from collections.abc import Sequence
 
-from rehearsal.generate.training.fit import fit_generators
+import pandas as pd
+
+from rehearsal.generate.fit import fit_generators
+from rehearsal.generate.predecessors import read_history
+from rehearsal.generate.publish import publish
+from rehearsal.generate.training.prepare import Prepared, Sources
 from rehearsal.runtime import Job, run_main, step_command
-from rehearsal.tables.schemas import DRIFT_CONTRIBUTIONS, SYNTHESIZERS
+from rehearsal.tables.frames import to_spark
+from rehearsal.tables.schemas import (
+    DRIFT_CONTRIBUTIONS,
+    GENERATOR_ROUNDS,
+    GENERATOR_SCORES,
+    SEGMENT_PROFILES,
+    SYNTHESIZERS,
+)
 
 NAME = "fit-generators"
 
 
 def step(job: Job) -> str:
-    """Train the synthesizers of this run's breaching segments."""
+    """Train and judge the generators of this run's breaching segments."""
     store, run_id = job.store, job.run_id
     contributions = store.read(DRIFT_CONTRIBUTIONS, run_id=run_id).toPandas()  # bounded
-    rows = fit_generators(job.spark, job.settings, run_id, contributions, job.segments())
-    store.replace(SYNTHESIZERS, rows, run_id=run_id)
-    counts = store.read(SYNTHESIZERS, run_id=run_id).groupBy("status").count().collect()
-    if not counts:
-        return "no segment drifts: nothing to fit"
-    return ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in sorted(counts))
+    # Bounded: segments x features.
+    profiles = store.read(SEGMENT_PROFILES, run_id=job.segmentation.run_id).toPandas()
+    sources = Sources(contributions, job.segments(), profiles)
+    name = job.settings.segments.name
+    history = read_history(store, name, run_id, profiles)
+    prepared = Prepared(job.spark, job.settings, sources)
+    found = fit_generators(prepared, run_id, history.predecessors, job.note.tell)
+    mlflow_run_id = publish(job.settings, run_id, found.synthesizers, found.scores)
+    together = {"run_id": run_id, "round": history.round, "segmentation": name}
+    rows = pd.DataFrame(found.synthesizers).assign(**together, mlflow_run_id=mlflow_run_id)
+    rows["base_run_id"] = rows.get("base_run_id", pd.Series(dtype=object)).fillna(run_id)
+    tables = {
+        GENERATOR_ROUNDS: pd.DataFrame(found.rounds).assign(**together),
+        GENERATOR_SCORES: found.scores.assign(**together),
+        # Last: once it holds the run's rows the step is done.
+        SYNTHESIZERS: rows,
+    }
+    for contract, frame in tables.items():
+        known = frame.reindex(columns=contract.schema.names)
+        store.replace(contract, to_spark(job.spark, known, contract), run_id=run_id)
+    return found.summary
 
 
 command = step_command(NAME, step, __doc__)

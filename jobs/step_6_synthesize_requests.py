@@ -7,6 +7,8 @@ synthetic_requests and fidelity.
 from collections.abc import Sequence
 from contextlib import closing
 
+from pyspark.sql import functions as F
+
 from rehearsal.generate.sampling.synthesize import Synthesis
 from rehearsal.runtime import Job, run_main, step_command
 from rehearsal.tables import schemas as tables
@@ -19,7 +21,8 @@ def step(job: Job) -> str:
     store, run_id, out = job.store, job.run_id, tables.SYNTHETIC_REQUESTS
     contributions = store.read(tables.DRIFT_CONTRIBUTIONS, run_id=run_id).toPandas()  # bounded
     models = store.read(tables.SYNTHESIZERS, run_id=run_id)
-    parts = (contributions, job.segments(), models)
+    bases = store.read(tables.SYNTHESIZERS).where(F.col("segment_id").isNull())
+    parts = (contributions, job.segments(), models, bases)
     with closing(Synthesis(job.spark, job.settings, run_id, *parts)) as work:
         store.replace(out, work.requests(), rehearsal_run_id=run_id)
         written = store.read(out, rehearsal_run_id=run_id)

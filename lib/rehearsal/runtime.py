@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,26 @@ from rehearsal.tables.source import check_sources
 from rehearsal.tables.store import Store
 
 _JIT_LIMIT_BYTES = 8000
+_SECONDS_PER_LINE = 10.0
 _REJECTED = "source_table string, reason string, row_json string"
 _RUN_ID = re.compile(r"\w[\w.:-]{0,99}")  # it names folders too
+
+
+@dataclass
+class Note:
+    """What a running step last told of itself; the progress line shows it."""
+
+    text: str = ""
+    console: Console | None = None
+    printed_at: float = 0.0
+
+    def tell(self, text: str) -> None:
+        """Say how far the step is: in the live line on a terminal, else in a line now and then."""
+        self.text = text
+        plain = self.console is not None and not self.console.is_terminal
+        if self.console and plain and time.monotonic() - self.printed_at > _SECONDS_PER_LINE:
+            self.printed_at = time.monotonic()
+            self.console.print(f"    {_plain(text)}", highlight=False)
 
 
 @dataclass(frozen=True)
@@ -41,6 +59,7 @@ class Job:
     run_id: str
     span: Span | None = None
     """What part of the replay a step does anew, leaving the rest as it is; None: all."""
+    note: Note = field(default_factory=Note, compare=False)
 
     def __post_init__(self) -> None:
         if not _RUN_ID.fullmatch(self.run_id):
@@ -87,7 +106,8 @@ Step = Callable[[Job], str]
 def run_step(job: Job, name: str, step: Step, console: Console) -> str:
     """Run one step with its progress on the console; return its one-line summary."""
     started = time.monotonic()
-    with _progress(job.spark, name, console):
+    job.note.text, job.note.console = "", console
+    with _progress(job, name, console):
         summary = step(job)
     console.print(f"[green]✓[/] {name:<16}{time.monotonic() - started:6.1f} s  {summary}")
     return summary
@@ -231,7 +251,7 @@ def _only_writer(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def _progress(spark: SparkSession, name: str, console: Console) -> Iterator[None]:
+def _progress(job: Job, name: str, console: Console) -> Iterator[None]:
     """Show what runs: a live line with Spark's task counts on a terminal, one line elsewhere."""
     if not console.is_terminal:
         console.print(f"  {name} ...")
@@ -239,7 +259,7 @@ def _progress(spark: SparkSession, name: str, console: Console) -> Iterator[None
         return
     done = threading.Event()
     with console.status(name) as status:
-        watcher = threading.Thread(target=_watch, args=(spark, name, status, done), daemon=True)
+        watcher = threading.Thread(target=_watch, args=(job, name, status, done), daemon=True)
         watcher.start()
         try:
             yield
@@ -248,8 +268,9 @@ def _progress(spark: SparkSession, name: str, console: Console) -> Iterator[None
             watcher.join()
 
 
-def _watch(spark: SparkSession, name: str, status: Any, done: threading.Event) -> None:
+def _watch(job: Job, name: str, status: Any, done: threading.Event) -> None:
     # Spark Connect has no status tracker; the spinner alone shows there.
+    spark = job.spark
     tracker = spark.sparkContext.statusTracker() if hasattr(spark, "_jsparkSession") else None
     began = time.monotonic()
     while not done.wait(0.5):
@@ -259,4 +280,5 @@ def _watch(spark: SparkSession, name: str, status: Any, done: threading.Event) -
             tasks += info.numTasks if info else 0
             finished += info.numCompletedTasks if info else 0
         counted = f"  {finished}/{tasks} tasks" if tasks else ""
-        status.update(f"{name}  {time.monotonic() - began:.0f} s{counted}")
+        told = f"  {_plain(job.note.text)}" if job.note.text else ""
+        status.update(f"{name}  {time.monotonic() - began:.0f} s{counted}{told}")

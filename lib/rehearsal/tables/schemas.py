@@ -696,18 +696,22 @@ DRIFT_REASONS = TableContract(
 
 SYNTHESIZERS = TableContract(
     name="synthesizers",
-    comment="One fitted generator per breaching segment; weights are safetensors bytes",
+    comment="The generator of all segments (segment_id NULL), and who serves each drifting segment",
     made_by="fit-generators",
     schema=StructType(
         [
             RUN,
-            SEGMENT,
+            column("segment_id", S, "the drifting segment; NULL = the generator of all segments"),
             column("synthesizer_version", S, "hash of data, settings and segment"),
-            column("status", S, "fitted, failed or insufficient_data"),
-            column("reason", S, "why it is not fitted"),
-            column("n_rows", L, "training rows, validation included"),
+            column("kind", S, "vae, gan or mixture"),
+            column("status", S, "fitted, no_gain, insufficient_data or failed"),
+            column("served_by", S, "segment, all, serving (an earlier run's) or resampled"),
+            column("reason", S, "why not fitted, and why others do not serve"),
+            column("n_rows", L, "rows it learnt from, held-out ones included"),
+            column("n_left_out", L, "rows that break a declared range or constraint"),
             column("n_epochs", N, "epochs trained"),
-            column("validation_nats", D, "loss of the kept weights, nats per row"),
+            column("base_nats", D, "held-out loss of the generator of all segments, nats per row"),
+            column("validation_nats", D, "held-out loss of the kept weights, nats per row"),
             column("kl_nats", D, "latent's KL to its prior, nats per row"),
             column("device", S, "cuda or cpu"),
             column(
@@ -715,10 +719,72 @@ SYNTHESIZERS = TableContract(
                 ArrayType(_struct(epoch=N, train_nats=D, validation_nats=D, kl_nats=D)),
                 "losses per epoch",
             ),
+            column("source_version", S, "version of the request table that was read"),
+            column("fingerprint", S, "hash of the staged training rows"),
+            column("epsilon", D, "differential privacy of one user's requests; NULL = none"),
+            column("delta", D, "with epsilon"),
             column("codec_json", S, "the reversible encoder: columns, bins, categories"),
-            column("network_json", S, "sizes the network is rebuilt from"),
-            column("weights", BinaryType(), "safetensors"),
-            column("mlflow_run_id", S, "run with curves and the logged model"),
+            column("profiles_json", S, "axes that describe a segment to the generator"),
+            column("profile", ArrayType(D), "the segment on these axes"),
+            column("round", N, "1 for the first run of this history that fitted, then 2, ..."),
+            column("base_run_id", S, "run whose generator of all segments this one builds on"),
+            column("weights", BinaryType(), "safetensors: the generator, or what a segment adds"),
+            column("mlflow_run_id", S, "run with curves, cards and the logged model"),
+        ]
+    ),
+    key=("run_id", "segment_id"),
+    slice_by=("run_id",),
+    partition_by=("run_id",),
+)
+
+GENERATOR_SCORES = TableContract(
+    name="generator_scores",
+    comment="What every generator showed at the gate, per drifting segment and score",
+    made_by="fit-generators",
+    schema=StructType(
+        [
+            RUN,
+            SEGMENT,
+            column("candidate", S, "segment, all, or serving: what an earlier run left serving"),
+            column("synthesizer_version", S, "of the candidate"),
+            column("judged_on", S, "the segment, or all small segments together"),
+            column("n_test", L, "held-out rows it was judged by"),
+            column("score", S, "c2st, shapes, pairs, utility, dcr_share, nndr_gap, ..."),
+            column("direction", S, "at most or at least: what the limit is"),
+            column("value", D, "of the candidate; NULL = cannot be computed"),
+            column("half_vs_half", D, "the same of real rows: the good end of the scale"),
+            column("independent", D, "the same of columns drawn apart: the bad end"),
+            column("limit", D, "of generator.gate, loosened by what so few rows can tell"),
+            column("passed", BooleanType(), "within the limit, or not computable"),
+            column("note", S, "why it is refused, the limit loosened, or the score NULL"),
+        ]
+    ),
+    key=("run_id", "segment_id", "candidate", "score"),
+    slice_by=("run_id",),
+    partition_by=("run_id",),
+)
+
+GENERATOR_ROUNDS = TableContract(
+    name="generator_rounds",
+    comment="Per round and drifting segment: the fresh generator beside the one that served",
+    made_by="fit-generators",
+    schema=StructType(
+        [
+            RUN,
+            SEGMENT,
+            column("round", N, "1, 2, ... over the runs of a history of segments"),
+            column("segmentation", S, "the history of segments"),
+            column("fresh_version", S, "synthesizer fitted in this run; NULL = none may serve"),
+            column("serving_version", S, "synthesizer that served until now; NULL = none"),
+            column("serving_run_id", S, "run it was fitted in"),
+            column("kept", S, "fresh, serving, or resampled: neither passed"),
+            column("why", S, "in a sentence"),
+            column("fresh_c2st_auc", D, "of the fresh one, .5 = cannot be told from real"),
+            column("serving_c2st_auc", D, "of the other, on the same held-out rows"),
+            column("fresh_quality", D, "mean likeness of columns and pairs of columns, 0..1"),
+            column("serving_quality", D, "of the other"),
+            column("serving_effect_per_1000", D, "more disagreements when it last served"),
+            column("serving_effect_ci_low", D, "lower end of its interval"),
         ]
     ),
     key=("run_id", "segment_id"),
@@ -729,7 +795,11 @@ SYNTHESIZERS = TableContract(
 PROVENANCE = [
     column("rehearsal_run_id", S, "the rehearsal this row belongs to"),
     column("rehearsal_origin", S, "logged or synthetic"),
-    column("rehearsal_synthesizer_version", S, "generator of a synthetic row"),
+    column(
+        "rehearsal_synthesizer_version",
+        S,
+        "generator of a synthetic row; `resampled`: a logged request again, no generator passed",
+    ),
     column("rehearsal_segment_id", S, "segment the row was generated for"),
     column("rehearsal_base_request_type", S, "request type the row was asked to have"),
     column(
@@ -866,6 +936,8 @@ ALL = (
     DRIFT_DRIVERS,
     DRIFT_REASONS,
     SYNTHESIZERS,
+    GENERATOR_SCORES,
+    GENERATOR_ROUNDS,
     SYNTHETIC_REQUESTS,
     FIDELITY,
     AUGMENTED_REQUESTS,

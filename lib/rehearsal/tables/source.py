@@ -64,6 +64,20 @@ def open_source(spark: SparkSession, source: Source, section: str) -> DataFrame:
     return rows
 
 
+def source_version(spark: SparkSession, source: Source) -> str | None:
+    """Return the newest version of a Delta table; None where the source has no versions."""
+    name = source.table
+    parts = [quoted(part) for part in str(name).split(".")]
+    reference = ".".join(parts) if name is not None else f"delta.{quoted(str(source.path))}"
+    if name is None and source.format != "delta":
+        return None
+    try:
+        row = spark.sql(f"DESCRIBE HISTORY {reference} LIMIT 1").select("version").head()
+    except AnalysisException:
+        return None  # a table or view of another format
+    return None if row is None else str(row["version"])
+
+
 def check_sources(spark: SparkSession, settings: Settings) -> None:
     """Raise `SourceError` naming every mapped column that is missing or cannot hold its role."""
     requests = open_source(spark, settings.requests, "requests")

@@ -1,5 +1,6 @@
-"""The synthesizer as an MLflow model: this file is stored with it and run when it is loaded."""
+"""The synthesizers of a run as an MLflow model: stored with it, and run when it is loaded."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,28 +8,45 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel  # type: ignore[attr-defined]
 
+from rehearsal.errors import ModelError
+from rehearsal.generate.codec.encode import Codec
+from rehearsal.generate.models.loading import load_segment_generator
 from rehearsal.generate.models.synthesizer import Synthesizer
 
 
-class ServedSynthesizer(PythonModel):
-    """Conditions in, generated columns out."""
+class ServedSynthesizers(PythonModel):
+    """Conditions in, generated columns out, for the segment named in the parameters."""
 
     def load_context(self, context: Any) -> None:
-        """Read codec, shape and weights; none of them runs code."""
+        """Read codec, profiles and weights; none of them runs code."""
         paths = {part: Path(path) for part, path in context.artifacts.items()}
-        self.synthesizer = Synthesizer.load(
-            paths["codec"].read_text(),
-            paths["network"].read_text(),
-            paths["weights"].read_bytes(),
-        )
+        self.about = json.loads(paths["about"].read_text())
+        self.codec = Codec.from_json(paths["codec"].read_text())
+        self.base = paths["generator"].read_bytes()
+        self.added = paths["segments"]
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         """Return one row of generated columns per row of condition columns."""
         del context
-        codes = self.synthesizer.codec.encode_conditions(model_input)
-        return self.synthesizer.sample(codes, int((params or {}).get("seed", 1)))
+        given = params or {}
+        synthesizer = self._synthesizer(str(given.get("segment_id", "")))
+        codes = self.codec.encode_conditions(model_input)
+        return synthesizer.sample_codes(codes, int(given.get("seed", 1)))
+
+    def _synthesizer(self, segment_id: str) -> Synthesizer:
+        segments = self.about["segments"]
+        if segment_id not in segments:
+            raise ModelError(
+                f"no segment {segment_id!r}; give params={{'segment_id': one of "
+                f"{', '.join(sorted(segments))}}}"
+            )
+        own = segments[segment_id]
+        added = (self.added / own["file"]).read_bytes() if own["file"] else None
+        layout = self.codec.layout(len(own["profile"]))
+        generator = load_segment_generator(self.about["kind"], layout, self.base, added)
+        return Synthesizer(self.codec, generator, own["profile"])
 
 
-set_model(ServedSynthesizer())
+set_model(ServedSynthesizers())

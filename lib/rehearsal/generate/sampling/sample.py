@@ -13,11 +13,12 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from rehearsal.generate.codec.columns import Categorical
-from rehearsal.generate.codec.encode import Codec
+from rehearsal.generate.codec.columns import TokenSource
+from rehearsal.generate.gate.candidates import RESAMPLED
 from rehearsal.generate.sampling.budget import Cell
+from rehearsal.generate.sampling.serving import Serving
 from rehearsal.names import quoted
-from rehearsal.seeds import derive_seed, hash_order
+from rehearsal.seeds import derive_seed, hash_order, uniform
 
 if TYPE_CHECKING:
     from rehearsal.generate.models.synthesizer import Synthesizer
@@ -58,67 +59,93 @@ def plan_blocks(cells: Sequence[Cell]) -> list[Block]:
     return blocks
 
 
-def borrowed_users(logged: DataFrame, codec: Codec, seed: int) -> DataFrame:
-    """Return per targeted cell a bounded pool of users with their condition codes.
+def borrowed_users(logged: DataFrame, conditions: Sequence[str], seed: int) -> DataFrame:
+    """Return per targeted cell a bounded pool of users with their condition values.
 
     The pool is the users of at most POOL_REQUESTS of the cell's logged requests, taken in hash
     order: who sends a type often is borrowed often, as in the log.
 
     Args:
         logged: logged requests of the targeted cells, with profile attributes.
-        codec: of the synthesizers.
+        conditions: the condition columns, less the request type.
         seed: decides which requests.
     """
-    order = hash_order(derive_seed(seed, "users"), "request_id")
-    codes = list(codec.expressions(conditions_only=True).values())
-    by_order = Window.partitionBy("segment_id", "request_type").orderBy("order", "request_id")
-    pooled = logged.select(
-        "segment_id", "request_type", "request_id", "user_id",
-        order.alias("order"), F.array(*codes).alias("codes"),
-    )  # fmt: skip
-    taken = pooled.withColumn("place", F.row_number().over(by_order))
+    values = [F.col(quoted(name)).alias(f"condition_{i}") for i, name in enumerate(conditions)]
+    member = F.struct("place", "user_id", *values)
     return (
-        taken.where(F.col("place") <= POOL_REQUESTS)
+        _first_of_cells(logged, derive_seed(seed, "users"))
         .groupBy("segment_id", "request_type")
-        .agg(F.sort_array(F.collect_list(F.struct("place", "user_id", "codes"))).alias("pool"))
+        .agg(F.sort_array(F.collect_list(member)).alias("pool"))
     )
+
+
+def _first_of_cells(logged: DataFrame, seed: int) -> DataFrame:
+    """Return at most POOL_REQUESTS logged requests per cell in hash order, with their `place`."""
+    ordered = logged.withColumn("order", hash_order(seed, "request_id"))
+    by_order = Window.partitionBy("segment_id", "request_type").orderBy("order", "request_id")
+    taken = ordered.withColumn("place", F.row_number().over(by_order))
+    return taken.where(F.col("place") <= POOL_REQUESTS)
 
 
 def sample_blocks(
     spark: SparkSession,
     blocks: Sequence[Block],
-    synthesizers: DataFrame,
+    serving: Serving,
     logged: DataFrame,
-    codec: Codec,
+    columns: Sequence[TokenSource],
     seed: int,
 ) -> DataFrame:
     """Return the synthetic requests with canonical columns, provenance and a running number.
 
-    Weights travel inside the plan's rows, one row per BLOCKS_PER_ROW blocks; a task loads each
-    synthesizer once. A cell without logged requests has no user to borrow and gives no rows.
+    A task loads each synthesizer once. A cell without logged requests has no user to borrow and
+    gives no rows.
 
     Args:
         spark: the session.
-        blocks: what to draw; not empty.
-        synthesizers: fitted rows of `synthesizers`.
+        blocks: what to draw, of segments that a generator serves; not empty.
+        serving: the generators.
         logged: logged requests of the targeted cells.
-        codec: of the synthesizers.
+        columns: the generated columns wanted; those a generator does not know are null.
         seed: of the run.
     """
     plan_rows = _plan_rows(blocks)
     plan = spark.createDataFrame(plan_rows, _PLAN)
-    models = synthesizers.select(
-        "segment_id", "synthesizer_version", "codec_json", "network_json", "weights"
-    )
-    pools = borrowed_users(logged, codec, seed)
+    pools = borrowed_users(logged, serving.conditions, seed)
     n_rows = sum(block.n for block in blocks)
     tasks = max(1, n_rows // (BLOCK_ROWS * BLOCKS_PER_ROW), len(plan_rows) // PLAN_ROWS_PER_TASK)
     return (
-        plan.join(models, "segment_id")
+        plan.join(serving.models, "segment_id")
         .join(pools, ["segment_id", "request_type"])
         .repartition(tasks, "segment_id", "request_type", "chunk")
-        .mapInPandas(_sampler(codec, seed), _schema(codec))
+        .mapInPandas(_sampler(serving, columns, seed), _schema(columns))
     )
+
+
+def resample_blocks(
+    spark: SparkSession,
+    blocks: Sequence[Block],
+    logged: DataFrame,
+    columns: Sequence[TokenSource],
+    seed: int,
+) -> DataFrame:
+    """Return logged requests of the cells drawn again, with the columns of `sample_blocks`.
+
+    For segments that no generator may serve. The version of these rows is `resampled`.
+    """
+    numbers = [(b.segment_id, b.request_type, b.first, b.n) for b in blocks]
+    plan = spark.createDataFrame(numbers, "segment_id string, request_type string, f long, n long")
+    number = F.explode(F.sequence("f", F.col("f") + F.col("n") - 1)).alias(NUMBER)
+    wanted = plan.select("segment_id", "request_type", number)
+    pool = _first_of_cells(logged, derive_seed(seed, "again"))
+    cell = ["segment_id", "request_type"]
+    sizes = pool.groupBy(*cell).agg(F.max("place").alias("n_pool"))
+    drawn = uniform(derive_seed(seed, "which"), NUMBER) * F.col("n_pool")
+    placed = wanted.join(F.broadcast(sizes), cell).withColumn("place", F.floor(drawn) + 1)
+    made = [F.col(quoted(c.name)).cast(_SPARK_TYPES[c.kind]).alias(c.name) for c in columns]
+    return placed.join(pool, [*cell, "place"]).select(
+        NUMBER, "user_id", F.col("segment_id").alias(SEGMENT), F.lit(RESAMPLED).alias(VERSION),
+        F.col("request_type").alias(TYPE), *made,
+    )  # fmt: skip
 
 
 _PLAN = (
@@ -135,53 +162,52 @@ def _plan_rows(blocks: Sequence[Block]) -> list[tuple[Any, ...]]:
     return [(*key, members) for key, members in chunks.items()]
 
 
-def _schema(codec: Codec) -> str:
-    made = [f"{quoted(c.name)} {_SPARK_TYPES[c.kind]}" for c in codec.generated]
+def _schema(columns: Sequence[TokenSource]) -> str:
+    made = [f"{quoted(c.name)} {_SPARK_TYPES[c.kind]}" for c in columns]
     kept = [f"{name} string" for name in ("user_id", SEGMENT, VERSION, TYPE)]
     return ", ".join([f"{NUMBER} bigint", *kept, *made])
 
 
-def _sampler(codec: Codec, seed: int) -> Callable[[Iterable[pd.DataFrame]], Iterator[pd.DataFrame]]:
-    def work(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        # Heavy imports stay on the executors.
-        from rehearsal.generate.models.synthesizer import Synthesizer
+def _sampler(
+    serving: Serving, columns: Sequence[TokenSource], seed: int
+) -> Callable[[Iterable[pd.DataFrame]], Iterator[pd.DataFrame]]:
+    names = [column.name for column in columns]
 
+    def work(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         loaded: dict[str, Synthesizer] = {}
         for frame in frames:
             for row in frame.to_dict("records"):
-                version = row["synthesizer_version"]
-                if version not in loaded:
-                    parts = (row["codec_json"], row["network_json"], bytes(row["weights"]))
-                    loaded[version] = Synthesizer.load(*parts)
+                segment = str(row["segment_id"])
+                if segment not in loaded:
+                    loaded[segment] = serving.load(row)
                 for block in row["blocks"]:
-                    yield _draw(loaded[version], codec, row, block, seed)
+                    made = _draw(loaded[segment], serving.conditions, row, block, seed)
+                    yield made.reindex(columns=[NUMBER, "user_id", SEGMENT, VERSION, TYPE, *names])
 
     return work
 
 
 def _draw(
-    synthesizer: "Synthesizer", codec: Codec, row: Mapping[Any, Any], block: Any, seed: int
+    synthesizer: "Synthesizer",
+    conditions: Sequence[str],
+    row: Mapping[Any, Any],
+    block: Any,
+    seed: int,
 ) -> pd.DataFrame:
     segment_id, request_type, n = row["segment_id"], row["request_type"], block["n"]
     own_seed = derive_seed(seed, "block", segment_id, request_type, block["block"])
-    pool = row["pool"]
+    pool = pd.DataFrame(list(row["pool"]))
     drawn = np.random.default_rng(own_seed).integers(0, len(pool), n)
-    conditions = np.array([list(user["codes"]) for user in pool], dtype=np.int64)[drawn]
-    conditions[:, 0] = _asked(codec, request_type)
-    users = np.array([user["user_id"] for user in pool], dtype=object)[drawn]
+    users = pool.iloc[drawn].reset_index(drop=True)
+    asked = users.rename(columns={f"condition_{i}": name for i, name in enumerate(conditions)})
+    asked["request_type"] = request_type
     given = {
         NUMBER: np.arange(block["first"], block["first"] + n),
-        "user_id": users,
+        "user_id": users["user_id"],
         SEGMENT: segment_id,
         VERSION: row["synthesizer_version"],
         TYPE: request_type,
     }
-    made = synthesizer.sample(conditions, derive_seed(own_seed, "values"))
+    codes = synthesizer.codec.encode_conditions(asked)
+    made = synthesizer.sample_codes(codes, derive_seed(own_seed, "values"))
     return pd.concat([pd.DataFrame(given, index=made.index), made], axis=1)
-
-
-def _asked(codec: Codec, request_type: str) -> int:
-    column = codec.conditions[0]
-    if not isinstance(column, Categorical):
-        raise TypeError(f"the first condition is the request type, got {column.kind}")
-    return int(column.encode([request_type])[0, 0])

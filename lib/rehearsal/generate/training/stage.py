@@ -1,144 +1,229 @@
-"""From the request log to training snapshots: integer Parquet files per segment, in scratch."""
+"""From the request log to a training snapshot: integer Parquet files per bin, in scratch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from rehearsal.generate.codec.encode import Codec
-from rehearsal.generate.training.feed import Files
+from rehearsal.generate.training.plan import Share
+from rehearsal.generate.training.reader import Files
 from rehearsal.seeds import derive_seed, hash_order
 from rehearsal.settings import Generator, Settings
+from rehearsal.tables.schemas import COLD
 from rehearsal.tables.source import read_requests, read_users
+
+TRAINING, VALIDATION, TEST = "training", "validation", "test"
+FILES_PER_PROCESS = 4
+_SHARE = (
+    "segment_id string, position int, bin int, fraction double, n_kept long, n_test long, "
+    "n_validation long"
+)
+_HALF_RANGE = float(1 << 63)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The staged files of one part of one bin, and the rows they hold."""
+
+    files: Files
+    n_rows: int
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One segment's staged rows, and a fingerprint that any change of them changes."""
+    """What was staged.
 
-    segment_id: str
-    n_rows: int
+    Args:
+        columns: the token columns, behind `segment`, the position of the row's segment.
+        parts: by (bin, part).
+        fingerprint: changes with any staged row.
+        fingerprints: the same per segment's position.
+    """
+
+    columns: tuple[str, ...]
+    parts: Mapping[tuple[int, str], Part]
     fingerprint: str
-    training: Files
-    validation: Files
+    fingerprints: Mapping[int, str]
+
+    def whole(self, part: str) -> Part:
+        """Return a part of all bins together."""
+        held = [one for (_, name), one in sorted(self.parts.items()) if name == part]
+        urls = tuple(url for one in held for url in one.files.urls)
+        return Part(Files(urls, self.columns), sum(one.n_rows for one in held))
+
+    def of(self, place: int, part: str) -> Part:
+        """Return a part of one bin; without files where it has no rows."""
+        return self.parts.get((place, part), Part(Files((), self.columns), 0))
 
 
-def logged_rows(
-    spark: SparkSession, settings: Settings, segments: DataFrame, chosen: Sequence[str]
-) -> DataFrame:
-    """Return the valid requests of the replay range whose user is in a chosen segment.
+def logged_rows(spark: SparkSession, settings: Settings, segments: DataFrame) -> DataFrame:
+    """Return the valid requests of the replay range with their segment.
 
     Args:
         spark: the session.
         settings: sources and replay range.
-        segments: (user_id, segment_id), each user once.
-        chosen: the segments to keep.
+        segments: (user_id, segment_id), each user once; other users are `cold`.
 
     Returns:
         Requests with `segment_id` and the profile attributes; null for users without a profile.
     """
     span = settings.replay
     requests = read_requests(spark, settings, span.start, span.end, timeless=False).rows
-    held = segments.where(F.col("segment_id").isin(list(chosen))).select("user_id", "segment_id")
-    rows = requests.join(held, "user_id")
+    placed = requests.join(segments.select("user_id", "segment_id"), "user_id", "left")
+    rows = placed.withColumn("segment_id", F.coalesce("segment_id", F.lit(COLD)))
     if settings.users is None:
         return rows
     return rows.join(read_users(spark, settings.users).rows, "user_id", "left")
 
 
-def training_rows(rows: DataFrame, settings: Generator, seed: int) -> DataFrame:
-    """Return at most `max_rows` rows per segment, with `part`: 'training' or 'validation'.
+def rows_of_users(rows: DataFrame, most: int, seed: int) -> DataFrame:
+    """Return at most `most` rows of every user, by hash: what one user can change is bounded."""
+    order = hash_order(derive_seed(seed, "user rows"), "request_id")
+    by_user = Window.partitionBy("user_id").orderBy(order, "request_id")
+    return rows.withColumn("of_user", F.row_number().over(by_user)).where(
+        F.col("of_user") <= most
+    ).drop("of_user")  # fmt: skip
 
-    Which rows, and which part, depends on (seed, request_id) alone. Every segment of two rows or
-    more has some of both.
+
+def count_by_segment(rows: DataFrame, broken: Column) -> tuple[dict[str, int], int]:
+    """Return segment -> sound rows, and how many rows are broken. Bounded by the segments."""
+    counted = rows.groupBy("segment_id").agg(
+        F.count_if(~broken).alias("n"), F.count_if(broken).alias("n_broken")
+    )
+    found = counted.collect()
+    sound = {row["segment_id"]: row["n"] for row in found if row["n"] > 0}
+    return sound, sum(row["n_broken"] for row in found)
+
+
+def training_rows(rows: DataFrame, shares: Sequence[Share], seed: int) -> DataFrame:
+    """Return the planned rows of every segment, with `position`, `bin`, `part` and `place` in it.
+
+    Which rows, and which part, depends on (seed, request_id) alone. Rows that cannot be among the
+    first of their segment are left out before anything is shuffled.
     """
-    segment = Window.partitionBy("segment_id")
-    order = hash_order(derive_seed(seed, "training"), "request_id")
-    n_kept = F.least(F.count("*").over(segment), F.lit(settings.max_rows))
-    placed = rows.withColumns(
+    spark = rows.sparkSession
+    plan = spark.createDataFrame(
+        [
+            (s.segment_id, s.position, s.bin, _reach(s), s.n_kept, s.n_test, s.n_validation)
+            for s in shares
+        ],
+        _SHARE,
+    )
+    hashed = hash_order(derive_seed(seed, "training"), "request_id")
+    placed = rows.join(F.broadcast(plan), "segment_id").withColumn("order", hashed)
+    near = placed.where(F.col("order") <= F.lit(_HALF_RANGE) * (2 * F.col("fraction") - 1))
+    by_hash = Window.partitionBy("segment_id").orderBy("order", "request_id")
+    ranked = near.withColumn("place", F.row_number().over(by_hash))
+    held_out = F.col("n_test") + F.col("n_validation")
+    part = F.when(F.col("place") <= F.col("n_test"), F.lit(TEST)).when(
+        F.col("place") <= held_out, F.lit(VALIDATION)
+    )
+    before = F.when(F.col("place") <= F.col("n_test"), F.lit(0)).when(
+        F.col("place") <= held_out, F.col("n_test")
+    )
+    kept = ranked.where(F.col("place") <= F.col("n_kept"))
+    return kept.withColumns(
         {
-            "place": F.row_number().over(segment.orderBy(order, "request_id")),
-            "n_validation": F.greatest(
-                F.lit(1), F.round(n_kept * F.lit(settings.validation_share))
-            ),
+            "part": part.otherwise(F.lit(TRAINING)),
+            "place": F.col("place") - before.otherwise(held_out),
         }
-    )
-    part = F.when(F.col("place") <= F.col("n_validation"), F.lit("validation"))
-    return (
-        placed.where(F.col("place") <= settings.max_rows)
-        .withColumn("part", part.otherwise(F.lit("training")))
-        .drop("place", "n_validation")
-    )
+    ).drop("order", "fraction", "n_kept", "n_test", "n_validation")
 
 
-def stage_snapshots(
-    rows: DataFrame, codec: Codec, segment_ids: Sequence[str], folder: str, seed: int
-) -> list[Snapshot]:
-    """Write the rows as codes, in random order, one file per segment and part; describe them.
+def _reach(share: Share) -> float:
+    """Return the share of the hash range that holds the first `n_kept` rows, with room to spare.
+
+    Eight standard deviations of the number of rows found in it.
+    """
+    wanted = share.n_kept + 8 * share.n_kept**0.5 + 8
+    return float(min(1.0, wanted / share.n_logged))
+
+
+def stage(
+    rows: DataFrame, codec: Codec, folder: str, settings: Generator, seed: int, n_training: int
+) -> Snapshot:
+    """Write the rows as codes, in random order, by bin and part; describe them.
 
     Args:
         rows: `training_rows`.
         codec: makes the codes.
-        segment_ids: the segments to describe, also those without rows.
         folder: where to write; its owner deletes it.
+        settings: the section `generator`; every training process is to have files of its own.
         seed: decides the order of rows.
+        n_training: training rows in all.
     """
-    # Folder names take the segment's position: its id may hold anything.
-    position = F.array_position(F.lit(list(segment_ids)), F.col("segment_id")).cast("int") - 1
     codes = codec.expressions()
     order = hash_order(derive_seed(seed, "stage"), "request_id")
     staged = rows.select(
-        position.alias("segment"), "part", order.alias("order"), "request_id",
+        "bin", "part", order.alias("order"), "request_id", F.col("position").alias("segment"),
         *(code.alias(name) for name, code in codes.items()),
     )  # fmt: skip
+    per_file = max(1, n_training // (FILES_PER_PROCESS * settings.processes))
     (
-        staged.repartition("segment", "part")
-        .sortWithinPartitions("segment", "part", "order", "request_id")
+        staged.repartition("bin", "part")
+        .sortWithinPartitions("bin", "part", "order", "request_id")
         .drop("order", "request_id")
-        .write.partitionBy("segment", "part")
+        .write.partitionBy("bin", "part")
+        .option("maxRecordsPerFile", per_file if settings.processes > 1 else 0)
         .mode("overwrite")
         .parquet(folder)
     )
-    return _describe(rows.sparkSession, tuple(codes), segment_ids, folder)
+    return _describe(rows.sparkSession, tuple(codes), folder)
 
 
-def _describe(
-    spark: SparkSession, columns: tuple[str, ...], segment_ids: Sequence[str], folder: str
-) -> list[Snapshot]:
+def _describe(spark: SparkSession, columns: tuple[str, ...], folder: str) -> Snapshot:
     written = spark.read.parquet(folder)
     row_hash = F.xxhash64("part", *columns).cast("decimal(20,0)")
-    counted = written.groupBy("segment").agg(
-        F.count("*").alias("n"), F.sum(row_hash).cast("string").alias("fingerprint")
+    counted = written.groupBy("bin", "part", "segment").agg(
+        F.count("*").alias("n"), F.sum(row_hash).cast("decimal(38,0)").alias("hash")
     )
-    # Bounded: one row per segment, at most max_segments.
-    known = {row["segment"]: (row["n"], row["fingerprint"]) for row in counted.collect()}
+    # Bounded: three rows per segment.
+    known = counted.orderBy("bin", "part", "segment").collect()
     urls = sorted(written.inputFiles())
+    sizes: dict[tuple[int, str], int] = {}
+    sums: dict[int, int] = {}
+    for row in known:
+        sizes[row["bin"], row["part"]] = sizes.get((row["bin"], row["part"]), 0) + row["n"]
+        sums[row["segment"]] = sums.get(row["segment"], 0) + int(row["hash"])
+    parts = {
+        (place, part): Part(_files(urls, place, part, columns), n)
+        for (place, part), n in sizes.items()
+    }
+    prints = {segment: str(value) for segment, value in sums.items()}
+    return Snapshot(columns, parts, str(sum(sums.values())), prints)
 
-    def files(segment: int, part: str) -> Files:
-        inside = f"/segment={segment}/part={part}/"
-        return Files(tuple(url for url in urls if inside in url), columns)
 
-    return [
-        Snapshot(name, *known.get(i, (0, "")), files(i, "training"), files(i, "validation"))
-        for i, name in enumerate(segment_ids)
-    ]
+def _files(urls: Sequence[str], place: int, part: str, columns: tuple[str, ...]) -> Files:
+    inside = f"/bin={place}/part={part}/"
+    return Files(tuple(url for url in urls if inside in url), columns)
+
+
+def scratch(settings: Settings, name: str) -> str:
+    """Return the folder of this name under the scratch path."""
+    base = settings.output.scratch_path
+    if "://" not in base:
+        base = str(Path(base.removeprefix("file:")).resolve())
+    return f"{base}/{name}"
 
 
 @contextmanager
 def scratch_folder(settings: Settings, name: str) -> Iterator[str]:
     """Own a folder under the scratch path, and delete it with all it holds."""
-    from fsspec.core import url_to_fs  # type: ignore[import-untyped]
-
-    base = settings.output.scratch_path
-    if "://" not in base:
-        base = str(Path(base.removeprefix("file:")).resolve())
-    folder = f"{base}/{name}"
+    folder = scratch(settings, name)
     try:
         yield folder
     finally:
-        filesystem, path = url_to_fs(folder)
-        if filesystem.exists(path):
-            filesystem.rm(path, recursive=True)
+        delete_folder(folder)
+
+
+def delete_folder(folder: str) -> None:
+    """Delete a folder of any file system with all it holds, if it is there."""
+    from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+
+    filesystem, path = url_to_fs(folder)
+    if filesystem.exists(path):
+        filesystem.rm(path, recursive=True)

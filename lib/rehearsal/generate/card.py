@@ -1,0 +1,86 @@
+"""The model card of a synthesizer: what it is of, what it showed, what it is not for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from rehearsal.settings import Settings
+
+_LEARNT = {
+    "fitted": "the generator of all segments and an adapter of this segment's own",
+    "no_gain": "the generator of all segments: an adapter did not improve held-out loss",
+    "insufficient_data": "the generator of all segments: too few rows for an adapter",
+    "failed": "nothing: the training failed",
+}
+
+
+def model_card(
+    settings: Settings,
+    run_id: str,
+    base: Mapping[str, Any],
+    row: Mapping[str, Any],
+    scores: pd.DataFrame,
+) -> str:
+    """Return the card of a segment's synthesizer as Markdown.
+
+    The sections follow Mitchell et al. 2019, Model Cards for Model Reporting.
+
+    Args:
+        settings: of the rehearsal.
+        run_id: of the rehearsal.
+        base: the row of the generator of all segments.
+        row: the segment's row of `synthesizers`.
+        scores: the segment's rows of `generator_scores`.
+    """
+    segment, span = row["segment_id"], settings.replay
+    version = base["source_version"]
+    private = (
+        f"differentially private for one user's requests: epsilon {base['epsilon']:g}, "
+        f"delta {base['delta']:g}"
+        if base["epsilon"] is not None
+        else "not differentially private; see the privacy scores below"
+    )
+    lines = [
+        f"# Synthesizer {row['synthesizer_version']} of segment {segment}",
+        "",
+        f"Makes requests like those of segment {segment}, for replays of a model release.",
+        f"Served by: **{row['served_by']}**." + (f" {row['reason']}" if row["reason"] else ""),
+        "",
+        "## Trained on",
+        f"- {settings.requests.label}" + (f", version {version}" if version else ""),
+        f"- requests from {span.start:%Y-%m-%d} to {span.end:%Y-%m-%d}",
+        f"- {row['n_rows']:,} rows of this segment, {base['n_rows']:,} of all segments",
+        f"- {base['n_left_out']:,} rows left out that break a declared range or constraint",
+        f"- rehearsal {run_id}, rows {base['fingerprint']}",
+        "",
+        "## Model",
+        f"- {row['kind']}: {_LEARNT[row['status']]}",
+        f"- held-out loss {_number(row.get('validation_nats'))} nats per row",
+        f"- {private}",
+        "",
+        "## What it showed",
+        *_table(scores),
+        "",
+        "## Not for",
+        "- statements about persons: rows are drawn, nobody sent them",
+        "- other segments, other times, or request types it was not asked for",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _table(scores: pd.DataFrame) -> list[str]:
+    if scores.empty:
+        return ["It was not judged: no generator was fitted."]
+    heads = "| candidate | score | value | real halves | independent columns | limit | passed |"
+    rows = [
+        f"| {s['candidate']} | {s['score']} | {_number(s['value'])} | {_number(s['half_vs_half'])} "
+        f"| {_number(s['independent'])} | {_number(s['limit'])} | "
+        f"{'yes' if s['passed'] else '**no**'} |"
+        for s in scores.to_dict("records")
+    ]
+    return [heads, "|---|---|---|---|---|---|---|", *rows]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or pd.isna(value) else f"{value:.3f}"

@@ -1,0 +1,129 @@
+"""Round after round: the fresh generator of a segment against the one that serves, and why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rehearsal.generate.gate.candidates import RESAMPLED, SERVING, Candidate
+
+FRESH = "fresh"
+_Z = 2.0
+_AUC, _SHAPES, _PAIRS = "c2st", "shapes", "pairs"
+
+
+@dataclass(frozen=True)
+class Predecessor:
+    """What an earlier run left serving a segment.
+
+    Args:
+        candidate: the generator.
+        run_id: the run it was fitted in.
+        effect: more disagreements per 1,000 requests when it last served, and the lower end of
+            the interval; None: never measured.
+    """
+
+    candidate: Candidate
+    run_id: str
+    effect: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Who serves from now on: a candidate's name, `resampled` if none may, and why."""
+
+    served_by: str
+    why: str
+
+
+def choose(scores: pd.DataFrame, predecessor: Predecessor | None) -> Choice:
+    """Return who serves a segment.
+
+    Who passes the gate goes before who does not. Of two that pass, the one that is harder to tell
+    from real requests, if by more than chance gives; else the one that serves stays if it is known
+    to show more disagreements (its interval lies above 0), and gives way to newer data otherwise.
+
+    Args:
+        scores: rows of `generator_scores` of the segment, candidates in the order judged.
+        predecessor: what served until now.
+    """
+    passed = [str(name) for name, shown in _by_candidate(scores).items() if shown["passed"].all()]
+    fresh = next((name for name in passed if name != SERVING), None)
+    if predecessor is None or SERVING not in passed:
+        before = "" if predecessor is None else "the one that served no longer passes its gate"
+        if fresh is None:
+            return Choice(RESAMPLED, before or "no generator passed its gate")
+        return Choice(fresh, before or "the first that passed its gate")
+    if fresh is None:
+        return Choice(SERVING, "the fresh one did not pass its gate")
+    return _better(scores, fresh, predecessor)
+
+
+def _better(scores: pd.DataFrame, fresh: str, predecessor: Predecessor) -> Choice:
+    auc = {name: score_of(scores, name, _AUC) for name in (fresh, SERVING)}
+    n = float(scores["n_test"].iloc[0])
+    # Hanley and McNeil 1982 at an AUC near .5: variance (1 / 6) (1 / n) for n rows of each kind.
+    error = _Z * float(np.sqrt(2 / (6 * n)))
+    gain = (auc[SERVING] or np.nan) - (auc[fresh] or np.nan)
+    told = f"C2ST AUC {auc[fresh]} against {auc[SERVING]}" if np.isnan(gain) else (
+        f"C2ST AUC {auc[fresh]:.3f} against {auc[SERVING]:.3f}"
+    )  # fmt: skip
+    if gain > error:
+        return Choice(fresh, f"harder to tell from real requests: {told}")
+    if gain < -error:
+        return Choice(SERVING, f"the fresh one is easier to tell from real requests: {told}")
+    if predecessor.effect is not None and predecessor.effect[1] > 0:
+        effect = predecessor.effect[0]
+        return Choice(
+            SERVING, f"as good ({told}), and known to show {effect:+.1f} disagreements per 1,000"
+        )
+    return Choice(fresh, f"as good ({told}), and of newer requests")
+
+
+def round_row(
+    segment_id: str,
+    versions: Mapping[str, str],
+    scores: pd.DataFrame,
+    predecessor: Predecessor | None,
+    choice: Choice,
+) -> dict[str, Any]:
+    """Return the segment's row of `generator_rounds`, less run, round and history."""
+    judged = list(_by_candidate(scores))
+    fresh = choice.served_by if choice.served_by not in (SERVING, RESAMPLED) else None
+    fresh = fresh or next((str(name) for name in reversed(judged) if name != SERVING), None)
+    kept = choice.served_by if choice.served_by in (SERVING, RESAMPLED) else FRESH
+    effect = predecessor.effect if predecessor is not None else None
+    return {
+        "segment_id": segment_id,
+        "fresh_version": versions.get(fresh or ""),
+        "serving_version": predecessor.candidate.version if predecessor else None,
+        "serving_run_id": predecessor.run_id if predecessor else None,
+        "kept": kept,
+        "why": choice.why,
+        "fresh_c2st_auc": score_of(scores, fresh, _AUC),
+        "serving_c2st_auc": score_of(scores, SERVING, _AUC),
+        "fresh_quality": _quality(scores, fresh),
+        "serving_quality": _quality(scores, SERVING),
+        "serving_effect_per_1000": effect[0] if effect else None,
+        "serving_effect_ci_low": effect[1] if effect else None,
+    }
+
+
+def score_of(scores: pd.DataFrame, candidate: str | None, score: str) -> float | None:
+    """Return a candidate's score, None where it was not judged or it cannot be computed."""
+    if scores.empty:
+        return None
+    own = scores[(scores["candidate"] == candidate) & (scores["score"] == score)]["value"]
+    return float(own.iloc[0]) if len(own) and pd.notna(own.iloc[0]) else None
+
+
+def _quality(scores: pd.DataFrame, candidate: str | None) -> float | None:
+    parts = [score_of(scores, candidate, name) for name in (_SHAPES, _PAIRS)]
+    known = [part for part in parts if part is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _by_candidate(scores: pd.DataFrame) -> dict[Any, pd.DataFrame]:
+    return dict(list(scores.groupby("candidate", sort=False))) if len(scores) else {}

@@ -1,0 +1,87 @@
+"""The generators that serve a run's segments, ready to be loaded on the executors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from rehearsal.generate.codec.encode import Codec
+from rehearsal.generate.gate.candidates import ALL, RESAMPLED
+
+if TYPE_CHECKING:
+    from rehearsal.generate.models.synthesizer import Synthesizer
+
+
+@dataclass(frozen=True)
+class Base:
+    """A generator of all segments, of one run: plain values."""
+
+    kind: str
+    codec_json: str
+    weights: bytes
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Who serves which segment.
+
+    Args:
+        models: segment_id, synthesizer_version, base_run_id, profile, weights (what the segment
+            adds or NULL), of the segments that a generator serves.
+        bases: by run.
+        codec: of this run.
+    """
+
+    models: DataFrame
+    bases: Mapping[str, Base]
+    codec: Codec
+
+    @property
+    def conditions(self) -> list[str]:
+        """The condition columns, less the request type, of whichever generator."""
+        known = [Codec.from_json(base.codec_json) for base in self.bases.values()]
+        names = [c.name for codec in known for c in codec.conditions if c.name != "request_type"]
+        return list(dict.fromkeys(names))
+
+    def load(self, row: Mapping[Any, Any]) -> "Synthesizer":
+        """Return the synthesizer of a row of `models`. Imports torch for networks."""
+        from rehearsal.generate.models.loading import load_segment_generator
+        from rehearsal.generate.models.synthesizer import Synthesizer
+
+        base = self.bases[row["base_run_id"]]
+        codec, profile = Codec.from_json(base.codec_json), [float(v) for v in row["profile"]]
+        added = None if row["weights"] is None else bytes(row["weights"])
+        layout = codec.layout(len(profile))
+        generator = load_segment_generator(base.kind, layout, base.weights, added)
+        return Synthesizer(codec, generator, profile)
+
+
+def serving_of(synthesizers: DataFrame, all_bases: DataFrame, run_id: str) -> Serving:
+    """Return who serves a run's segments.
+
+    Args:
+        synthesizers: the run's rows of `synthesizers`.
+        all_bases: rows of `synthesizers` of any run whose segment_id is NULL.
+        run_id: the run.
+    """
+    models = synthesizers.where(
+        F.col("segment_id").isNotNull() & (F.col("served_by") != RESAMPLED)
+    ).select(
+        "segment_id", "synthesizer_version", "base_run_id", "profile",
+        F.when(F.col("served_by") != ALL, F.col("weights")).alias("weights"),
+    )  # fmt: skip
+    # Bounded: the runs whose generators serve, two as a rule.
+    runs = sorted({run_id, *(row[0] for row in models.select("base_run_id").distinct().collect())})
+    columns = ("run_id", "kind", "codec_json", "weights")
+    rows = {
+        row["run_id"]: row
+        for row in all_bases.where(F.col("run_id").isin(runs)).select(*columns).collect()
+    }
+    bases = {
+        run: Base(row["kind"], row["codec_json"], bytes(row["weights"]))
+        for run, row in rows.items()
+        if row["weights"] is not None
+    }
+    return Serving(models, bases, Codec.from_json(rows[run_id]["codec_json"]))

@@ -1,0 +1,74 @@
+"""How far trainings on the executors are, as small files that the driver reads.
+
+Scratch is what all workers and the driver reach; nothing else connects them while a job runs.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from rehearsal.generate.models.generator import Point, Report
+from rehearsal.seeds import short_hash
+
+_SECONDS = 1.0
+
+
+def reporter(folder: str, name: str) -> Report:
+    """Return what keeps the newest epoch of a training in a file of its own.
+
+    Args:
+        folder: URL of the folder of the step.
+        name: of the training, as a reader is told.
+    """
+
+    def report(point: Point) -> None:
+        from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+
+        filesystem, path = url_to_fs(folder)
+        filesystem.makedirs(path, exist_ok=True)
+        told = json.dumps({"name": name, **asdict(point)})
+        filesystem.pipe_file(f"{path}/{short_hash(name)}.json", told.encode())
+
+    return report
+
+
+@contextmanager
+def watching(folder: str, tell: Callable[[str], None]) -> Iterator[None]:
+    """Tell of every training's newest epoch while the body runs."""
+    done = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(folder, tell, done), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _watch(folder: str, tell: Callable[[str], None], done: threading.Event) -> None:
+    told: set[str] = set()
+    while not done.wait(_SECONDS):
+        for line in read_progress(folder):
+            if line not in told:
+                told.add(line)
+                tell(line)
+
+
+def read_progress(folder: str) -> list[str]:
+    """Return a line per training that has reported, in order of their names."""
+    from fsspec.core import url_to_fs
+
+    filesystem, path = url_to_fs(folder)
+    lines = []
+    for file in filesystem.glob(f"{path}/*.json"):
+        try:
+            point = json.loads(filesystem.cat_file(file))
+        except (ValueError, FileNotFoundError):
+            continue  # it is being written; the next look has it
+        lines.append(
+            f"{point['name']}: epoch {point['epoch']}, held out "
+            f"{point['validation_nats']:.3f} nats per row"
+        )
+    return sorted(lines)

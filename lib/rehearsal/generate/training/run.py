@@ -1,0 +1,96 @@
+"""The trainings of a step as Spark tasks: one for all segments, one per bin of segments."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+
+from rehearsal.generate.training.pack import pack, unpack
+from rehearsal.generate.training.stage import TRAINING, VALIDATION, Snapshot
+from rehearsal.generate.training.task import Bin, Task, train_all, train_bin
+
+Worker = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+
+
+def train_generator(
+    spark: SparkSession, task: Task, snapshot: Snapshot, key: str
+) -> dict[str, Any]:
+    """Train the generator of all segments; return its fields, or status 'failed' and the reason.
+
+    One task, or `processes` tasks at once; which of the two depends on the settings alone.
+    """
+    parts = snapshot.whole(TRAINING), snapshot.whole(VALIDATION)
+    if task.settings.processes > 1 and task.kind != "mixture":
+        from rehearsal.generate.training.distribute import fit_distributed
+
+        return fit_distributed(spark, task, *parts)
+
+    def train(_: int) -> dict[str, Any]:
+        return train_all(task, *parts, key)
+
+    return _run(spark, [train])[0]
+
+
+def train_adapters(
+    spark: SparkSession, task: Task, base: bytes, bins: Sequence[Bin]
+) -> list[dict[str, Any]]:
+    """Train what the segments of every bin add, a task per bin; return one row per segment.
+
+    The weights come to the driver: there are at most `max_segments`, of some tens of kB each.
+    """
+    found = _run(spark, [_trainer(task, base, held) for held in bins])
+    return [row for one in found for row in one.get("rows", [])]
+
+
+def _trainer(task: Task, base: bytes, held: Bin) -> Callable[[int], dict[str, Any]]:
+    def train(_: int) -> dict[str, Any]:
+        return {"rows": train_bin(task, base, held)}
+
+    return train
+
+
+def _run(
+    spark: SparkSession, trainings: Sequence[Callable[[int], dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """Run each training in a task of its own; return their results in order."""
+    tasks = spark.range(0, len(trainings), 1, numPartitions=len(trainings))
+    made = _on_gpus(tasks, _worker(trainings))
+    rows = {row["number"]: unpack(bytes(row["result"])) for row in made.collect()}
+    return [rows[number] for number in range(len(trainings))]
+
+
+def _worker(trainings: Sequence[Callable[[int], dict[str, Any]]]) -> Worker:
+    schema = pa.schema([("number", pa.int64()), ("result", pa.binary())])
+
+    def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                result = pack(_outcome(trainings[number], number))
+                yield pa.RecordBatch.from_pylist([{"number": number, "result": result}], schema)
+
+    return work
+
+
+def _outcome(training: Callable[[int], dict[str, Any]], number: int) -> dict[str, Any]:
+    try:
+        return training(number)
+    except Exception as error:  # noqa: BLE001  one training must not take the others down
+        return {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:2000]}
+
+
+def _on_gpus(tasks: DataFrame, worker: Worker) -> DataFrame:
+    """Return the tasks' results; each task holds a GPU where the executors have some.
+
+    Resource profiles do not work in local mode (SPARK-61035), where there is one process anyway.
+    """
+    spark, schema = tasks.sparkSession, "number bigint, result binary"
+    gpus = int(spark.conf.get("spark.executor.resource.gpu.amount", "0") or 0)
+    local = (spark.conf.get("spark.master", "") or "").startswith("local")
+    if not gpus or local:
+        return tasks.mapInArrow(worker, schema)
+    from pyspark.resource import ResourceProfileBuilder, TaskResourceRequests
+
+    wanted = TaskResourceRequests().cpus(1).resource("gpu", 1)
+    profile = ResourceProfileBuilder().require(wanted).build
+    return tasks.mapInArrow(worker, schema, profile=profile)

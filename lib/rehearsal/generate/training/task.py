@@ -1,0 +1,193 @@
+"""What a training task does on an executor: its rows in, weights out, as plain bytes.
+
+A training runs in a child process, so that its death is an outcome and not the job's end.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from rehearsal.generate.codec.encode import Codec
+from rehearsal.generate.models.generator import Fitted, Rows, fit_generator, load_generator
+from rehearsal.generate.models.layout import Floats
+from rehearsal.generate.training.checkpoint import Checkpoint
+from rehearsal.generate.training.child import ChildDied, run_in_child
+from rehearsal.generate.training.feed import PetastormFeed, read_rows
+from rehearsal.generate.training.pack import pack, unpack
+from rehearsal.generate.training.progress import reporter
+from rehearsal.generate.training.stage import Part
+from rehearsal.seeds import derive_seed
+from rehearsal.settings import Generator
+
+LARGE_ROWS = 20_000
+"""Training rows from which a segment's whole network is trained on, not an adapter to it."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every training of a step shares; small, and all of it plain values.
+
+    Args:
+        kind: of the generator of all segments.
+        codec_json: of the run.
+        profiles: shape (segments, n_profile), by position.
+        settings: the section `generator`.
+        seed: of the step.
+        checkpoints: folder of what is kept between attempts.
+        progress: folder where the driver looks for how far trainings are.
+    """
+
+    kind: str
+    codec_json: str
+    profiles: Floats
+    settings: Generator
+    seed: int
+    checkpoints: str
+    progress: str
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The segments of one bin and their staged rows.
+
+    Args:
+        place: number of the bin.
+        segments: position -> segment id.
+        n_training: position -> training rows.
+        training: the bin's training part.
+        validation: the bin's validation part.
+        key: changes with any row of the bin.
+    """
+
+    place: int
+    segments: Mapping[int, str]
+    n_training: Mapping[int, int]
+    training: Part
+    validation: Part
+    key: str
+
+
+def train_all(task: Task, training: Part, validation: Part, key: str) -> dict[str, Any]:
+    """Train the generator of all segments; resume where an earlier attempt of `key` was stopped.
+
+    Raises:
+        ChildDied: the training failed, was killed or took too long; says which.
+    """
+    checkpoint = Checkpoint(task.checkpoints, key)
+    known = checkpoint.finished("all")
+    if known is None:
+        arguments = (task, training, validation, key)
+        known = run_in_child(_train_all, arguments, task.settings.task_minutes * 60)
+        checkpoint.finish("all", known)
+    found: dict[str, Any] = unpack(known)
+    return found
+
+
+def _train_all(task: Task, training: Part, validation: Part, key: str) -> bytes:
+    layout = Codec.from_json(task.codec_json).layout(task.profiles.shape[1])
+    settings = task.settings
+    feed = PetastormFeed(training.files, training.n_rows, task.profiles, settings.batch_rows)
+    held_out = read_rows(validation.files, validation.n_rows, task.profiles)
+    fitted = fit_generator(
+        task.kind, feed, held_out, layout, settings, derive_seed(task.seed, "all"),
+        report=reporter(task.progress, "all segments"),
+        checkpoint=Checkpoint(task.checkpoints, key),
+    )  # fmt: skip
+    return pack_fitted(fitted)
+
+
+def pack_fitted(fitted: Fitted) -> bytes:
+    """Return a fit as bytes that hold numbers and text only."""
+    return pack(
+        {
+            "status": "fitted", "weights": fitted.generator.to_bytes(), "device": fitted.device,
+            "curve": [asdict(point) for point in fitted.curve], "best": asdict(fitted.best),
+        }
+    )  # fmt: skip
+
+
+def train_bin(task: Task, base: bytes, held: Bin) -> list[dict[str, Any]]:
+    """Train what each segment of a bin adds to the generator of all segments.
+
+    When the bin's training dies, its segments are trained one by one, so that only the one that
+    is the reason is lost.
+
+    Returns:
+        Per segment: position, status, reason, weights or None, base_nats, adapted_nats, curve.
+    """
+    checkpoint = Checkpoint(task.checkpoints, held.key)
+    known = checkpoint.finished("bin")
+    if known is not None:
+        found: list[dict[str, Any]] = unpack(known)["rows"]
+        return found
+    try:
+        rows = _in_child(task, base, held)
+    except ChildDied as death:
+        if len(held.segments) == 1:
+            rows = [_failed(position, death) for position in held.segments]
+        else:
+            rows = [row for one in _alone(held) for row in _train_alone(task, base, one)]
+    checkpoint.finish("bin", pack({"rows": rows}))
+    return rows
+
+
+def _train_alone(task: Task, base: bytes, held: Bin) -> list[dict[str, Any]]:
+    try:
+        return _in_child(task, base, held)
+    except ChildDied as death:
+        return [_failed(position, death) for position in held.segments]
+
+
+def _failed(position: int, death: ChildDied) -> dict[str, Any]:
+    return {"position": position, "status": "failed", "reason": str(death)[:2000]}
+
+
+def _alone(held: Bin) -> list[Bin]:
+    return [
+        replace(held, segments={position: held.segments[position]}) for position in held.segments
+    ]
+
+
+def _in_child(task: Task, base: bytes, held: Bin) -> list[dict[str, Any]]:
+    result = run_in_child(_train_bin, (task, base, held), task.settings.task_minutes * 60)
+    rows: list[dict[str, Any]] = unpack(result)["rows"]
+    return rows
+
+
+def _train_bin(task: Task, base: bytes, held: Bin) -> bytes:
+    from rehearsal.generate.models.adapter import fit_adapters
+    from rehearsal.generate.models.vae import ConditionalVAE
+
+    layout = Codec.from_json(task.codec_json).layout(task.profiles.shape[1])
+    network = load_generator(task.kind, layout, base)
+    if not isinstance(network, ConditionalVAE):
+        raise TypeError(f"a {network.kind} takes no adapters")
+    positions = sorted(held.segments)
+    training, validation = (
+        _of_segments(read_rows(part.files, part.n_rows, task.profiles), positions)
+        for part in (held.training, held.validation)
+    )
+    seed = derive_seed(task.seed, "adapters", *(held.segments[p] for p in positions))
+    report = reporter(task.progress, f"bin {held.place}: {len(positions)} segments")
+    fits = fit_adapters(network, training, validation, task.settings, seed, report)
+    rows = [
+        {
+            "position": position,
+            "status": "fitted",
+            "weights": fit.data,
+            "base_nats": fit.base_nats,
+            "adapted_nats": fit.adapted_nats,
+            "curve": [asdict(point) for point in fit.curve],
+        }
+        for position, fit in zip(positions, fits, strict=True)
+    ]
+    return pack({"rows": rows})
+
+
+def _of_segments(rows: Rows, positions: Sequence[int]) -> Rows:
+    """Return the rows of these segments, numbered from 0 in their order."""
+    held = np.isin(rows.segment, positions)
+    local = np.searchsorted(positions, rows.segment[held])
+    return Rows(rows.codes[held], local, rows.profiles[list(positions)])

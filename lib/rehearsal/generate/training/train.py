@@ -1,0 +1,105 @@
+"""All trainings of a step: stage once, the generator of all segments, then what segments add."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rehearsal.generate.training.plan import Share
+from rehearsal.generate.training.prepare import Prepared
+from rehearsal.generate.training.run import train_adapters, train_generator
+from rehearsal.generate.training.stage import TRAINING, VALIDATION, Snapshot, scratch, stage
+from rehearsal.generate.training.task import Bin, Task
+from rehearsal.seeds import short_hash
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of the trainings.
+
+    Args:
+        snapshot: what was trained on.
+        version: of the generator of all segments.
+        base: its fields: status, reason, weights, curve, best, device.
+        added: position -> the fields of what a segment adds, where that was trained.
+    """
+
+    snapshot: Snapshot
+    version: str
+    base: dict[str, Any]
+    added: dict[int, dict[str, Any]]
+
+
+def checkpoints_folder(prepared: Prepared, run_id: str) -> str:
+    """Return where what is trained is kept until the step is done, whatever becomes of it."""
+    return scratch(prepared.settings, f"checkpoints-{short_hash(run_id)}")
+
+
+def train(prepared: Prepared, folder: str, checkpoints: str) -> Trained:
+    """Return the trained generator and what the drifting segments add to it.
+
+    Args:
+        prepared: rows, codec and profiles.
+        folder: scratch of this attempt.
+        checkpoints: folder of what outlives an attempt, keyed by rows and settings.
+    """
+    generator, seed = prepared.settings.generator, prepared.seed
+    n_training = sum(share.n_training for share in prepared.shares)
+    staged = f"{folder}/rows"
+    snapshot = stage(prepared.rows, prepared.codec, staged, generator, seed, n_training)
+    codec_json = prepared.codec.to_json()
+    task = Task(
+        prepared.kind, codec_json, prepared.vectors, generator, seed, checkpoints,
+        f"{folder}/progress",
+    )  # fmt: skip
+    version = _version(prepared, snapshot.fingerprint, "all")
+    base = _base(prepared, task, snapshot, version)
+    added: dict[int, dict[str, Any]] = {}
+    if base["status"] == "fitted" and prepared.kind == "vae":
+        held = _bins(prepared, snapshot)
+        rows = train_adapters(prepared.spark, task, base["weights"], held) if held else []
+        added = {row["position"]: row for row in rows}
+    return Trained(snapshot, version, base, added)
+
+
+def _base(prepared: Prepared, task: Task, snapshot: Snapshot, version: str) -> dict[str, Any]:
+    if prepared.settings.generator.private is None:
+        return train_generator(prepared.spark, task, snapshot, version)
+    from rehearsal.generate.training.private import fit_private
+
+    return fit_private(prepared, task, snapshot)
+
+
+def segment_version(prepared: Prepared, snapshot: Snapshot, share: Share) -> str:
+    """Return the version of a segment's synthesizer: it changes with its rows and all settings."""
+    own = snapshot.fingerprints.get(share.position, "")
+    return _version(prepared, snapshot.fingerprint, f"{share.segment_id}\x1f{own}")
+
+
+def _version(prepared: Prepared, fingerprint: str, what: str) -> str:
+    known = prepared.settings.generator.model_dump(mode="json", exclude={"gate"})
+    told = json.dumps(known, sort_keys=True)
+    profiles = prepared.axes.to_json()
+    return short_hash(told, prepared.kind, prepared.seed, fingerprint, profiles, what)
+
+
+def _bins(prepared: Prepared, snapshot: Snapshot) -> list[Bin]:
+    """Return the bins of the segments that have rows enough to add something themselves."""
+    least = prepared.settings.generator.min_rows
+    by_place: dict[int, list[Share]] = {}
+    for share in prepared.drifting:
+        if share.n_kept >= least:
+            by_place.setdefault(share.bin, []).append(share)
+    return [_bin(prepared, snapshot, place, held) for place, held in sorted(by_place.items())]
+
+
+def _bin(prepared: Prepared, snapshot: Snapshot, place: int, held: Sequence[Share]) -> Bin:
+    versions = [segment_version(prepared, snapshot, share) for share in held]
+    return Bin(
+        place,
+        {share.position: share.segment_id for share in held},
+        {share.position: share.n_training for share in held},
+        snapshot.of(place, TRAINING),
+        snapshot.of(place, VALIDATION),
+        short_hash(*versions),
+    )

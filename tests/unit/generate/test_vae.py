@@ -123,6 +123,11 @@ def test_missing_is_the_way_out_where_masks_leave_no_code_seen() -> None:
     assert possible.int().tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
 
 
+def test_a_code_that_no_row_can_have_is_not_possible_even_where_it_was_seen() -> None:
+    decoder = Decoder(Layout((2, 3), 1, never=((1, 2),)), 1, 8)
+    assert decoder.possible(1, torch.tensor([[0, 0]])).tolist() == [True, True, False]
+
+
 @given(
     size=st.integers(1, 6), blocked=st.integers(0, 5), seed=st.integers(1, 99), large=st.booleans()
 )

@@ -30,6 +30,7 @@ class Decoder(nn.Module):
 
     offsets: Tensor
     earlier: Tensor
+    never: Tensor
     seen: Tensor
 
     def __init__(self, layout: Layout, n_context: int, hidden: int) -> None:
@@ -51,6 +52,10 @@ class Decoder(nn.Module):
         before = torch.ones(n_columns, n_columns).tril(-1)[layout.n_conditions :]
         self.register_buffer("earlier", before, persistent=False)
         self.register_buffer("seen", torch.ones(n_codes, dtype=torch.bool))
+        never = torch.zeros(n_codes, dtype=torch.bool)
+        for column, code in layout.never:
+            never[layout.starts[column] + code] = True
+        self.register_buffer("never", never, persistent=False)
         for position, mask in enumerate(layout.masks):
             allowed = torch.from_numpy(mask.allowed)
             self.register_buffer(f"mask_{position}", allowed, persistent=False)
@@ -141,13 +146,13 @@ class Decoder(nn.Module):
         there is none, 'missing'; where even that is not allowed, what the masks allow.
         """
         start = self.layout.starts[column]
-        seen = self.seen[start : start + self.layout.sizes[column]]
+        own = slice(start, start + self.layout.sizes[column])
+        seen = self.seen[own] & ~self.never[own]
         masks = [(i, m) for i, m in enumerate(self.layout.masks) if m.later == column]
         if not masks:
             return seen
-        allowed = torch.stack(
-            [self.get_buffer(f"mask_{i}")[tokens[:, mask.earlier]] for i, mask in masks]
-        ).all(0)
+        beside = [self.get_buffer(f"mask_{i}")[tokens[:, mask.earlier]] for i, mask in masks]
+        allowed = torch.stack(beside).all(0) & ~self.never[own]
         missing = torch.arange(len(seen), device=seen.device) == MISSING
         possible = allowed & seen
         for wider in (allowed & missing, allowed, missing.expand_as(allowed)):

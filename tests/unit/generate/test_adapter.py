@@ -1,4 +1,4 @@
-"""Adapters: kept only where held-out rows gain, the same each time, and plain weights in the end."""
+"""Adapters: kept only where held-out rows gain, the same each time, plain weights in the end."""
 
 import math
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -120,6 +121,11 @@ def test_missing_is_the_way_out_where_masks_leave_no_code_seen() -> None:
     # Allowed beside 0: 0 and 2, of which none was seen: 0 is 'missing'. Beside 1: 1 was seen.
     # Beside 2: neither seen nor missing, so the mask alone decides.
     assert possible.int().tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+
+
+def test_a_code_that_no_row_can_have_is_not_possible_even_where_it_was_seen() -> None:
+    decoder = Decoder(Layout((2, 3), 1, never=((1, 2),)), 1, 8)
+    assert decoder.possible(1, torch.tensor([[0, 0]])).tolist() == [True, True, False]
 
 
 @given(
@@ -246,7 +252,7 @@ def test_weights_of_another_layout_are_refused(
         load_generator("vae", layout, fitted.generator.to_bytes())
 
 
-@pytest.mark.parametrize("damage", [lambda d: d[:50], lambda d: b"", lambda d: d[:-100]])
+@pytest.mark.parametrize("damage", [lambda d: d[:50], lambda d: d[:0], lambda d: d[:-100]])
 def test_damaged_weights_are_refused(fitted: Fitted, damage: object) -> None:
     with pytest.raises(ModelError, match="not the weights of a VAE"):
         load_generator("vae", LAYOUT, damage(fitted.generator.to_bytes()))
@@ -280,7 +286,7 @@ def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
 @given(sizes=st.lists(st.integers(1, 9), max_size=6), n=st.integers(1, 7))
 def test_batches_are_joined_and_split_without_losing_a_row(sizes: list[int], n: int) -> None:
     ends = np.cumsum([0, *sizes])
-    batches = [np.arange(a, b)[:, None] for a, b in zip(ends, ends[1:], strict=False)]
+    batches = [np.arange(a, b)[:, None] for a, b in pairwise(ends)]
     made = list(rebatched(batches, n))
     assert all(len(batch) == n for batch in made[:-1])
     assert all(0 < len(batch) <= n for batch in made)

@@ -1,7 +1,8 @@
 """What a segment adds to the network of all segments: small, and only where held-out rows gain.
 
-Scale and shift of the decoder's features (FiLM, Perez et al. 2018) and a shift of its logits.
-All segments of a call are trained at once in the same matrix products. Imports torch.
+Shifts of the decoder's features and of its logits, weights being left as they are (BitFit, Ben
+Zaken et al. 2021): held-out rows gain more by them than by low-rank updates or by scales, which
+are larger. All segments of a call are trained at once in the same matrix products. Imports torch.
 """
 
 import copy
@@ -14,7 +15,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save
 from torch import Tensor
-from torch.nn.functional import silu
 
 from rehearsal.errors import ModelError
 from rehearsal.generate.models.decoder import Decoder
@@ -88,9 +88,10 @@ def identity(decoder: Decoder, n: int) -> dict[str, Tensor]:
     """Return n adapters that change nothing, stacked."""
     columns, hidden = decoder.shift.shape
     device = decoder.shift.device
-    features = ("shift", "second_shift", "second_scale")
-    own = {name: torch.zeros((columns, n, hidden), device=device) for name in features}
-    return own | {"out_shift": torch.zeros((n, len(decoder.out_shift)), device=device)}
+    return {
+        "shift": torch.zeros((n, columns, hidden), device=device),
+        "out_shift": torch.zeros((n, len(decoder.out_shift)), device=device),
+    }
 
 
 def adapted_nats(
@@ -109,13 +110,11 @@ def adapted_nats(
         tokens: codes, shape (n, columns).
         context: shape (n, n_context).
     """
-    rows = {name: own[name].index_select(1, segment) for name in own if name != "out_shift"}
-    before = decoder.before(tokens, context)
-    first = silu(before + decoder.shift[:, None] + rows["shift"])
-    second = torch.baddbmm(decoder.second_shift[:, None], first, decoder.second)
-    features = first + silu(second * (1 + rows["second_scale"]) + rows["second_shift"])
+    before = decoder.before(tokens, context) + own["shift"][segment].transpose(0, 1)
+    features = decoder.features(before)
     layout = decoder.layout
-    shifts = own["out_shift"][segment].split(layout.sizes[layout.n_conditions :], dim=1)
+    sizes = list(layout.sizes[layout.n_conditions :])
+    shifts = torch.split(own["out_shift"][segment], sizes, dim=1)
     parts = [
         decoder.column_nats(torch.addmm(shift, feature, weights.T) + extra, column, tokens)
         for column, feature, (weights, shift), extra in zip(
@@ -167,8 +166,7 @@ class _Fitting:
         self.best_round[better] = number
         self.best_nats = torch.where(better[self.held.segment], nats, self.best_nats)
         for name, tensor in self.own.items():
-            part = (slice(None), better) if tensor.dim() == 3 else better  # noqa: PLR2004
-            self.best[name][part] = tensor.detach()[part]
+            self.best[name][better] = tensor.detach()[better]
         train = total / STEPS_PER_ROUND + self.by_segment(self.training.kl)[active]
         for at, loss in zip(active.tolist(), train.tolist(), strict=True):
             self.curves[at].append(Point(number, loss, float(means[at]), float(kl[at])))
@@ -188,7 +186,7 @@ class _Fitting:
         means = nats.view(len(active), BATCH_ROWS).mean(1)
         self._optimiser.zero_grad()
         # A sum: every segment's gradient is as if it were alone.
-        means.sum().backward()
+        means.sum().backward()  # type: ignore[no-untyped-call]
         self._optimiser.step()
         return means.detach()
 
@@ -198,9 +196,9 @@ class _Fitting:
         parts = [
             adapted_nats(self.decoder, self.own, *chunk)
             for chunk in zip(
-                held.segment.split(EVALUATED_ROWS),
-                held.tokens.split(EVALUATED_ROWS),
-                self._context.split(EVALUATED_ROWS),
+                torch.split(held.segment, EVALUATED_ROWS),
+                torch.split(held.tokens, EVALUATED_ROWS),
+                torch.split(self._context, EVALUATED_ROWS),
                 strict=True,
             )
         ]
@@ -253,11 +251,8 @@ def _outcomes(fitting: _Fitting) -> list[AdapterFit]:
     for place, curve in enumerate(fitting.curves):
         own = gains[fitting.held.segment == place]
         clear = bool(curve) and bool(own.mean() > CLEAR_ERRORS * own.std() / len(own) ** 0.5)
-        adapter = {
-            name: (tensor[:, place] if tensor.dim() == 3 else tensor[place])  # noqa: PLR2004
-            for name, tensor in fitting.best.items()
-        }
-        data = save({k: v.cpu().contiguous() for k, v in adapter.items()}) if clear else None
+        adapter = {name: tensor[place].cpu() for name, tensor in fitting.best.items()}
+        data = save({k: v.clone() for k, v in adapter.items()}) if clear else None
         adapted = float(fitting.lowest[place]) if curve else float("nan")
         n_rows = int(fitting.training.counts[place])
         made.append(AdapterFit(data, float(base[place]), adapted, n_rows, tuple(curve)))
@@ -275,9 +270,6 @@ def with_adapter(base: ConditionalVAE, data: bytes) -> ConditionalVAE:
     decoder = network.decoder
     try:
         own = load_tensors(data)
-        scale = 1 + own["second_scale"]
-        decoder.second.mul_(scale[:, None])
-        decoder.second_shift.mul_(scale).add_(own["second_shift"])
         decoder.shift.add_(own["shift"])
         decoder.out_shift.add_(own["out_shift"])
     except (RuntimeError, KeyError, ValueError, SafetensorError) as error:

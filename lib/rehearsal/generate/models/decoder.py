@@ -30,12 +30,14 @@ class Decoder(nn.Module):
 
     offsets: Tensor
     earlier: Tensor
+    never: Tensor
     seen: Tensor
 
     def __init__(self, layout: Layout, n_context: int, hidden: int) -> None:
         super().__init__()
         self.layout = layout
-        n_columns, n_generated, n_codes = len(layout.sizes), len(layout.generated), sum(layout.sizes)
+        n_columns, n_codes = len(layout.sizes), sum(layout.sizes)
+        n_generated = len(layout.generated)
         n_outputs = sum(layout.sizes[layout.n_conditions :])
         # A row per code, then one per column that stands for 'not shown'.
         self.table = nn.Embedding(n_codes + n_columns, hidden)
@@ -50,6 +52,10 @@ class Decoder(nn.Module):
         before = torch.ones(n_columns, n_columns).tril(-1)[layout.n_conditions :]
         self.register_buffer("earlier", before, persistent=False)
         self.register_buffer("seen", torch.ones(n_codes, dtype=torch.bool))
+        never = torch.zeros(n_codes, dtype=torch.bool)
+        for column, code in layout.never:
+            never[layout.starts[column] + code] = True
+        self.register_buffer("never", never, persistent=False)
         for position, mask in enumerate(layout.masks):
             allowed = torch.from_numpy(mask.allowed)
             self.register_buffer(f"mask_{position}", allowed, persistent=False)
@@ -95,7 +101,7 @@ class Decoder(nn.Module):
             context: shape (n, n_context).
             hide: columns not shown to later ones, shape (n, columns).
         """
-        features = self._features(self.before(tokens, context, hide), slice(None))
+        features = self.features(self.before(tokens, context, hide))
         parts = [
             self.column_nats(torch.addmm(shift, own, weights.T), column, tokens)
             for column, own, (weights, shift) in zip(
@@ -107,8 +113,8 @@ class Decoder(nn.Module):
     def before(self, tokens: Tensor, context: Tensor, hide: Tensor | None = None) -> Tensor:
         """Return what each generated column is predicted from, shape (generated, n, hidden)."""
         vectors = self.table(self.shown(tokens, hide).T.contiguous())  # (columns, n, hidden)
-        summed = torch.tensordot(self.weigh * self.earlier, vectors, 1)
-        return summed + linear(context, self.context)
+        given: Tensor = torch.tensordot(self.weigh * self.earlier, vectors, 1)
+        return given + linear(context, self.context)
 
     def column_nats(self, logits: Tensor, column: int, tokens: Tensor) -> Tensor:
         """Return -log p of a column's codes, shape (n,), of logits, shape (n, size).
@@ -120,8 +126,8 @@ class Decoder(nn.Module):
         # Beyond the limit a row pulls at no weight: what is impossible cannot be learnt.
         return nats.clamp(max=IMPOSSIBLE_NATS)
 
-    def _features(self, before: Tensor, which: slice) -> Tensor:
-        # before: (columns, n, hidden)
+    def features(self, before: Tensor, which: slice = slice(None)) -> Tensor:
+        """Return what logits are linear in, of `before`, for those generated columns."""
         first = silu(before + self.shift[which, None])
         second = torch.baddbmm(self.second_shift[which, None], first, self.second[which])
         return first + silu(second)
@@ -130,7 +136,8 @@ class Decoder(nn.Module):
         """Return weights, shape (size, hidden), and shift, shape (size,), per generated column."""
         # Split at once: the gradient of each slice taken alone would be as large as the whole.
         sizes = list(self.layout.sizes[self.layout.n_conditions :])
-        return list(zip(self.out.split(sizes), self.out_shift.split(sizes), strict=True))
+        weights, shifts = torch.split(self.out, sizes), torch.split(self.out_shift, sizes)
+        return list(zip(weights, shifts, strict=True))
 
     def possible(self, column: int, tokens: Tensor) -> Tensor:
         """Return which codes a column may have, shape (size,) or (n, size) where masks apply.
@@ -139,13 +146,13 @@ class Decoder(nn.Module):
         there is none, 'missing'; where even that is not allowed, what the masks allow.
         """
         start = self.layout.starts[column]
-        seen = self.seen[start : start + self.layout.sizes[column]]
+        own = slice(start, start + self.layout.sizes[column])
+        seen = self.seen[own] & ~self.never[own]
         masks = [(i, m) for i, m in enumerate(self.layout.masks) if m.later == column]
         if not masks:
             return seen
-        allowed = torch.stack(
-            [self.get_buffer(f"mask_{i}")[tokens[:, mask.earlier]] for i, mask in masks]
-        ).all(0)
+        beside = [self.get_buffer(f"mask_{i}")[tokens[:, mask.earlier]] for i, mask in masks]
+        allowed = torch.stack(beside).all(0) & ~self.never[own]
         missing = torch.arange(len(seen), device=seen.device) == MISSING
         possible = allowed & seen
         for wider in (allowed & missing, allowed, missing.expand_as(allowed)):
@@ -167,7 +174,7 @@ class Decoder(nn.Module):
             own = slice(position, position + 1)
             weights = self.weigh[own, :column]
             before = torch.tensordot(weights, vectors[:column], 1)
-            features = self._features(before + start, own)[0]
+            features = self.features(before + start, own)[0]
             weights, shift = outputs[position]
             logits = torch.addmm(shift, features, weights.T)
             logits = logits.masked_fill(~self.possible(column, tokens), BLOCKED)

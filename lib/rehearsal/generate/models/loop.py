@@ -6,7 +6,7 @@ Imports torch.
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass
 
 import numpy as np
@@ -16,7 +16,13 @@ from torch import Tensor, nn
 from rehearsal.errors import ModelError
 from rehearsal.generate.models.generator import Checkpoint, Feed, Point, Report, Rows
 from rehearsal.generate.models.layout import Codes
-from rehearsal.generate.models.parallel import is_leader, n_processes, share_gradients, steps, summed
+from rehearsal.generate.models.parallel import (
+    is_leader,
+    n_processes,
+    share_gradients,
+    steps,
+    summed,
+)
 from rehearsal.seeds import derive_seed
 from rehearsal.settings import Generator as Settings
 
@@ -25,7 +31,7 @@ EVALUATED_ROWS = 4096
 MAX_BATCH_ROWS = 4096
 MIN_BATCH_ROWS = 16
 # Steps after which more training no longer pays; the learning rate falls to nothing by then.
-STEPS = 2500
+STEPS = 1200
 WARM_STEPS = 50
 AVERAGED = 0.995
 
@@ -124,6 +130,9 @@ class Training:
             total += self._step(torch.tensor(batch).to(self.device), profiles, n_rows)
             n += n_rows
         for own, averaged in zip(self.network.buffers(), self.averaged.buffers(), strict=True):
+            if own.dtype == torch.bool:
+                # What the rows of any process had.
+                own.copy_(summed(own.int()) > 0)
             averaged.copy_(own)
         total = float(summed(torch.tensor(total, dtype=torch.float64)))
         if not math.isfinite(total):
@@ -140,7 +149,7 @@ class Training:
                 objective, losses, _ = self.network.losses(
                     rows[:, 1:], profiles[rows[:, 0]], self._noise, training=True
                 )
-            (objective.sum() / n_rows).backward()
+            (objective.sum() / n_rows).backward()  # type: ignore[no-untyped-call]
             nats = float(losses.detach().sum())
         share_gradients(self.network.parameters())
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -184,7 +193,7 @@ class Training:
         tensors["curve"] = torch.tensor([astuple(p) for p in self.curve], dtype=torch.float64)
         return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
 
-    def resume(self, tensors: dict[str, Tensor]) -> None:
+    def resume(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from a `state`.
 
         Raises:
@@ -207,7 +216,7 @@ class Training:
         self.best = {k: v.to(self.device) for k, v in _part(tensors, "best").items()}
 
 
-def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
     found = {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
     if not found:
         raise KeyError(part)
@@ -227,11 +236,12 @@ def held_out(network: Network, rows: Rows, seed: int) -> tuple[Tensor, Tensor]:
     """
     device = next(network.parameters()).device
     noise = torch.Generator(device).manual_seed(seed)
-    codes = torch.tensor(rows.codes).split(EVALUATED_ROWS)
-    profiles = torch.tensor(rows.profiles[rows.segment], dtype=torch.float).split(EVALUATED_ROWS)
+    codes = torch.split(torch.tensor(rows.codes), EVALUATED_ROWS)
+    described = torch.tensor(rows.profiles[rows.segment], dtype=torch.float)
+    profiles = torch.split(described, EVALUATED_ROWS)
     parts = [
-        network.losses(part.to(device), described.to(device), noise, training=False)[1:]
-        for part, described in zip(codes, profiles, strict=True)
+        network.losses(part.to(device), its.to(device), noise, training=False)[1:]
+        for part, its in zip(codes, profiles, strict=True)
     ]
     nats, kl = (torch.cat(kind).double().cpu() for kind in zip(*parts, strict=True))
     return nats, kl

@@ -37,7 +37,11 @@ CONDITION_DROPOUT = 0.02
 FREE_NATS = 0.05
 # A segment unlike all that were trained on is taken as the last of its kind, not beyond.
 PROFILE_LIMIT = 4.0
+# softplus of it is one.
+UNIT = 0.5413
+# A fit that goes on from another generator must not forget it in its first steps.
 WARM_RATE = 0.25
+SAMPLED_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -75,15 +79,15 @@ class Gaussian(nn.Module):
                 shift.zero_()
 
     def forward(self, rows: Tensor, profiles: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and deviation, shape (n, latent), of rows of the table, shape (n, columns)."""
+        """Return mean and deviation, shape (n, latent), of table rows, shape (n, columns)."""
         first = linear(profiles, self.profile, self.shift)
         if rows.shape[1]:
             first = first + embedding_bag(rows, self.table, mode="sum")
         first = silu(first)
         second = first + silu(linear(first, self.second, self.second_shift))
         mean, raw = linear(second, self.last, self.last_shift).float().chunk(2, dim=1)
-        # softplus(0.54) is 1.
-        return mean, softplus(raw + 0.54) + 1e-3
+        # Near a standard normal at first.
+        return mean, softplus(raw + UNIT) + 1e-3
 
 
 class ConditionalVAE(Network):
@@ -197,9 +201,6 @@ class ConditionalVAE(Network):
         """Return the weights as safetensors, which hold numbers only and run no code on loading."""
         tensors = {name: tensor.cpu().contiguous() for name, tensor in self.state_dict().items()}
         return save(tensors, {"shape": json.dumps(asdict(self.shape), sort_keys=True)})
-
-
-SAMPLED_ROWS = 4096
 
 
 def load(layout: Layout, data: bytes) -> ConditionalVAE:

@@ -9,6 +9,7 @@ from rehearsal.generate.gate.table import MISSING, Codes, Floats, Table
 
 # Rarer categories share the last code; the trees take 255 at most.
 MAX_CATEGORIES = 200
+_TREES = 100
 
 
 class Classifier:
@@ -26,7 +27,10 @@ class Classifier:
         self._classes, counts = np.unique(labels, return_counts=True)
         self._model: Any = None
         if len(counts) > 1:
-            self._model = HistGradientBoostingClassifier(**_arguments(table, seed))
+            # One tree per class and iteration: the cost must not grow with the classes.
+            self._model = HistGradientBoostingClassifier(
+                max_iter=_TREES * 2 // len(counts), **_arguments(table, seed)
+            )
             self._model.fit(_known(table), labels)
 
     def probabilities(self, table: Table, classes: Sequence[int]) -> Floats:

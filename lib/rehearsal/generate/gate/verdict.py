@@ -119,8 +119,9 @@ def decide(
     """
     own, half, independent = (_value(scores[criterion.name]) for scores in found)
     asked = float(getattr(settings, criterion.setting))
-    known = [scores[criterion.name] for scores in found[:2]]
-    reached = _reached(criterion, *known, expected.get(criterion.name))
+    reached = _reached(
+        criterion, found[0][criterion.name], found[1][criterion.name], expected.get(criterion.name)
+    )
     limit = (
         asked
         if reached is None

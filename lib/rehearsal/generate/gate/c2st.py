@@ -18,7 +18,9 @@ def c2st(real: Table, synthetic: Table, seed: int) -> Measured | None:
     As many rows of either, at most MAX_ROWS; a larger n tells smaller differences. The mean of the
     folds' own AUCs, so that a fold's shift of all probabilities plays no part; below .5 counts
     as .5. None: fewer than MIN_ROWS of either, or no column. The error is that of rows that cannot
-    be told apart. Source: Lopez-Paz and Oquab 2017, "Revisiting classifier two-sample tests".
+    be told apart: the Mann-Whitney variance of a fold, and Nadeau and Bengio's correction for folds
+    that share training rows (2003, "Inference for the generalization error", section 3). Source of
+    the test: Lopez-Paz and Oquab 2017, "Revisiting classifier two-sample tests".
     """
     n = min(len(real), len(synthetic), MAX_ROWS)
     if n < MIN_ROWS or not real.numbers.shape[1] + real.codes.shape[1]:
@@ -33,5 +35,6 @@ def c2st(real: Table, synthetic: Table, seed: int) -> Measured | None:
         model = Classifier(both.take(train), labels[train], derive_seed(seed, "fold", left_out))
         synthetic_p = model.probabilities(both.take(test), [1])[:, 0]
         areas.append(auc(synthetic_p, labels[test] == 1).value)
-    # The Mann-Whitney statistic's variance where both samples are of one distribution.
-    return Measured(max(0.5, float(np.mean(areas))), float(np.sqrt((2 * n + 1) / (12 * n * n))))
+    fold_n = n / FOLDS
+    variance = (2 * fold_n + 1) / (12 * fold_n**2) * (1 / FOLDS + 1 / (FOLDS - 1))
+    return Measured(max(0.5, float(np.mean(areas))), float(np.sqrt(variance)))

@@ -37,9 +37,11 @@ def membership_advantage(attacks: Sequence[Attack], seed: int) -> Measured | Non
         members, others = (scores[1 - chosen_on] for scores in halved[at])
         threshold = chosen[at][1]
         measured.append(float((members >= threshold).mean() - (others >= threshold).mean()))
-    n, m = (min(len(scores[0]) + len(scores[1]) for scores in side) for side in zip(*halved))
     # The largest a rate's error can be; the rate itself is that of a chosen threshold.
-    return Measured(float(np.mean(measured)), 0.5 * float(np.sqrt(1 / n + 1 / m)))
+    error = max(
+        0.5 * np.sqrt(sum(1 / sum(map(len, scores)) for scores in attack)) for attack in halved
+    )
+    return Measured(float(np.mean(measured)), float(error))
 
 
 def _halves(scores: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:

@@ -26,7 +26,7 @@ Scores = Mapping[str, Measured | None]
 
 
 @dataclass(frozen=True)
-class Setting:
+class Comparison:
     """What is the same for all sets of synthetic rows that are compared.
 
     Args:
@@ -44,7 +44,7 @@ def score_all(
     training: Table,
     test: Table,
     synthetic: Table,
-    setting: Setting,
+    comparison: Comparison,
     attacks: Sequence[Attack] = (),
 ) -> tuple[Scores, Utility | None]:
     """Return score name -> value, None where it is undefined; and the parts of the utility.
@@ -53,13 +53,15 @@ def score_all(
         training: what the generator has seen.
         test: real rows that it has not seen.
         synthetic: its rows.
-        setting: shared by what is compared.
+        comparison: shared by what is compared.
         attacks: on membership, beside the one by the distances.
     """
-    seed = setting.seed
+    seed = comparison.seed
     rng = np.random.default_rng(derive_seed(seed, "fidelity"))
-    real, made = (sample_rows(table, setting.n, rng) for table in (test, synthetic))
-    utility = tstr(training, test, synthetic, setting.target, seed) if setting.target else None
+    real, made = (sample_rows(table, comparison.n, rng) for table in (test, synthetic))
+    utility = (
+        tstr(training, test, synthetic, comparison.target, seed) if comparison.target else None
+    )
     distances = measure_distances(training, test, synthetic, seed)
     nearness = [distances.attack] if distances else []
     shapes, pairs = column_shapes(real, made), pair_trends(real, made)

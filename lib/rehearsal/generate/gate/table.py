@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -94,7 +95,7 @@ def encode(*frames: pd.DataFrame) -> list[Table]:
         np.stack(list(codes.values()), axis=1) if codes else np.empty((n, 0), dtype=np.int64),
     )
     ends = np.cumsum([0, *sizes])
-    return [wide.take(np.arange(a, b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return [wide.take(np.arange(start, end)) for start, end in pairwise(ends)]
 
 
 def sample_rows(table: Table, n: int, rng: np.random.Generator) -> Table:

@@ -9,6 +9,7 @@ from rehearsal.generate.gate.table import MISSING, Codes, Floats, Table
 
 # Rarer categories share the last code; the trees take 255 at most.
 MAX_CATEGORIES = 200
+_TREES = 100
 
 
 class Classifier:
@@ -26,8 +27,11 @@ class Classifier:
         self._classes, counts = np.unique(labels, return_counts=True)
         self._model: Any = None
         if len(counts) > 1:
-            self._model = HistGradientBoostingClassifier(**_arguments(table, seed))
-            self._model.fit(_features(table), labels)
+            # One tree per class and iteration: the cost must not grow with the classes.
+            self._model = HistGradientBoostingClassifier(
+                max_iter=_TREES * 2 // len(counts), **_arguments(table, seed)
+            )
+            self._model.fit(_known(table), labels)
 
     def probabilities(self, table: Table, classes: Sequence[int]) -> Floats:
         """Return p of each class, shape (n, classes); 0 for a class that was never seen."""
@@ -47,7 +51,7 @@ def predict_medians(table: Table, values: Floats, asked: Table, seed: int) -> Fl
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     model = HistGradientBoostingRegressor(loss="absolute_error", **_arguments(table, seed))
-    predicted: Floats = model.fit(_features(table), values).predict(_features(asked))
+    predicted: Floats = model.fit(_known(table), values).predict(_features(asked))
     return predicted
 
 
@@ -55,6 +59,13 @@ def _features(table: Table) -> Floats:
     """Return numbers, then codes, shape (n, columns); NaN is missing."""
     codes = np.minimum(table.codes, MAX_CATEGORIES - 1).astype(np.float64)
     return np.concatenate([table.numbers, np.where(codes == MISSING, np.nan, codes)], axis=1)
+
+
+def _known(table: Table) -> Floats:
+    """Return the columns to fit on; without a single value one is 0, which sklearn can bin."""
+    known = _features(table)
+    known[:, np.isnan(known).all(axis=0)] = 0
+    return known
 
 
 def _arguments(table: Table, seed: int) -> dict[str, Any]:

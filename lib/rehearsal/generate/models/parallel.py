@@ -75,7 +75,7 @@ def share_gradients(parameters: Iterable[Tensor]) -> None:
     own = [parameter for parameter in parameters if parameter.requires_grad]
     gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in own]
     flat = summed(torch.cat([gradient.flatten() for gradient in gradients]))
-    for parameter, part in zip(own, flat.split([p.numel() for p in own]), strict=True):
+    for parameter, part in zip(own, torch.split(flat, [p.numel() for p in own]), strict=True):
         parameter.grad = part.view_as(parameter).clone()
 
 
@@ -87,5 +87,5 @@ def share_flags(tensors: Iterable[Tensor]) -> None:
     own = [tensor for tensor in tensors if tensor.dtype == torch.bool]
     if own:
         counts = summed(torch.cat([tensor.flatten() for tensor in own]).int())
-        for tensor, part in zip(own, counts.split([t.numel() for t in own]), strict=True):
+        for tensor, part in zip(own, torch.split(counts, [t.numel() for t in own]), strict=True):
             tensor.copy_(part.view_as(tensor) > 0)

@@ -112,7 +112,9 @@ def run_processes(
     except Exception as error:
         told = str(error)[-_LONGEST_REASON:]
         raise ModelError(f"training by {n} processes failed: {told}") from error
-    outcome = unpack(result) if result is not None else {"reason": "no process answered"}
+    outcome: dict[str, Any] = {"reason": "no process answered"}
+    if isinstance(result, bytes):
+        outcome = unpack(result)
     if "reason" in outcome:
         raise ModelError(f"training by {n} processes failed: {outcome['reason']}")
     answer: bytes = outcome["answer"]
@@ -175,12 +177,11 @@ def _in_group(function: Callable[..., bytes], arguments: tuple[Any, ...]) -> byt
 
 def _exchanged(reason: str) -> list[str]:
     """Tell the group why this process failed; return what its processes told, in their order."""
-    from torch import distributed
+    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = distributed.PrefixStore(
-        "reasons", distributed.TCPStore(address, port, is_master=False, timeout=_OUTCOMES_LIMIT)
-    )
+    server = TCPStore(address, port, is_master=False, timeout=_OUTCOMES_LIMIT)
+    store = PrefixStore("reasons", server)
     store.set(os.environ["RANK"], reason)
     names = [str(rank) for rank in range(int(os.environ["WORLD_SIZE"]))]
     if os.environ["RANK"] == "0":

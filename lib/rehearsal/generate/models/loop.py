@@ -19,6 +19,8 @@ from rehearsal.generate.models.layout import Codes
 from rehearsal.generate.models.parallel import (
     is_leader,
     n_processes,
+    rank,
+    share_flags,
     share_gradients,
     steps,
     summed,
@@ -111,7 +113,7 @@ class Training:
         self.curve: list[Point] = []
         self.step = 0
         self.device = next(network.parameters()).device
-        self._noise = torch.Generator(self.device).manual_seed(derive_seed(seed, "noise"))
+        self._noise = torch.Generator(self.device)
         self._optimiser = torch.optim.AdamW(
             network.parameters(), lr=rate, weight_decay=WEIGHT_DECAY, fused=True
         )
@@ -125,14 +127,15 @@ class Training:
         """Train on every row once; return the mean loss in nats per row."""
         total, n = 0.0, 0
         order = derive_seed(self.seed, "epoch", len(self.curve) + 1)
+        # Of the epoch and the process alone, so that a resumed training draws the same.
+        self._noise.manual_seed(derive_seed(self.seed, "noise", len(self.curve) + 1, rank()))
         own_rows = max(1, self.schedule.batch_rows // n_processes())
         for batch, n_rows in steps(rebatched(feed.epoch(order), own_rows)):
             total += self._step(torch.tensor(batch).to(self.device), profiles, n_rows)
             n += n_rows
+        # Which codes have been seen: each process has met those of its own rows.
+        share_flags(self.network.buffers())
         for own, averaged in zip(self.network.buffers(), self.averaged.buffers(), strict=True):
-            if own.dtype == torch.bool:
-                # What the rows of any process had.
-                own.copy_(summed(own.int()) > 0)
             averaged.copy_(own)
         total = float(summed(torch.tensor(total, dtype=torch.float64)))
         if not math.isfinite(total):
@@ -188,7 +191,6 @@ class Training:
         tensors = {f"{part}.{k}": v for part, values in parts.items() for k, v in values.items()}
         for number, moments in self._optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{number}.{key}": value for key, value in moments.items()}
-        tensors["noise"] = self._noise.get_state()
         tensors["step"] = torch.tensor(self.step)
         tensors["curve"] = torch.tensor([astuple(p) for p in self.curve], dtype=torch.float64)
         return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
@@ -208,7 +210,6 @@ class Training:
                 moments.setdefault(int(number), {})[key] = tensor
             known = self._optimiser.state_dict()
             self._optimiser.load_state_dict({**known, "state": moments})
-            self._noise.set_state(tensors["noise"])
             self.step = int(tensors["step"])
             self.curve = [Point(int(row[0]), *row[1:]) for row in tensors["curve"].tolist()]
         except (KeyError, RuntimeError, ValueError) as error:

@@ -11,14 +11,23 @@ from torch import Tensor, distributed
 from rehearsal.generate.models.layout import Codes
 
 
+class PeerLostError(RuntimeError):
+    """Another process of the group ended before its time; why, that one knows."""
+
+
 def n_processes() -> int:
     """Return how many processes train together."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
+def rank() -> int:
+    """Return this process's number among them, from 0; each draws its own noise by it."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
 def is_leader() -> bool:
     """Return whether this is the process that reports and saves."""
-    return not distributed.is_initialized() or distributed.get_rank() == 0
+    return rank() == 0
 
 
 def steps(batches: Iterable[Codes]) -> Iterator[tuple[Codes, int]]:
@@ -43,10 +52,20 @@ def steps(batches: Iterable[Codes]) -> Iterator[tuple[Codes, int]]:
 
 
 def summed(value: Tensor) -> Tensor:
-    """Return the value summed over all processes."""
-    if distributed.is_initialized():
-        distributed.all_reduce(value)
-    return value
+    """Return the value summed over all processes, on the value's device.
+
+    Raises:
+        PeerLostError: another process is gone.
+    """
+    if not distributed.is_initialized():
+        return value
+    # NCCL knows the GPU's memory only.
+    shared = value.cuda() if distributed.get_backend() == "nccl" else value
+    try:
+        distributed.all_reduce(shared)
+    except RuntimeError as error:
+        raise PeerLostError(f"another training process ended: {error}") from error
+    return shared.to(value.device)
 
 
 def share_gradients(parameters: Iterable[Tensor]) -> None:
@@ -56,5 +75,17 @@ def share_gradients(parameters: Iterable[Tensor]) -> None:
     own = [parameter for parameter in parameters if parameter.requires_grad]
     gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in own]
     flat = summed(torch.cat([gradient.flatten() for gradient in gradients]))
-    for parameter, part in zip(own, flat.split([p.numel() for p in own]), strict=True):
+    for parameter, part in zip(own, torch.split(flat, [p.numel() for p in own]), strict=True):
         parameter.grad = part.view_as(parameter).clone()
+
+
+@torch.no_grad()
+def share_flags(tensors: Iterable[Tensor]) -> None:
+    """Set every element of the boolean tensors that is set in any process; leave the others."""
+    if not distributed.is_initialized():
+        return
+    own = [tensor for tensor in tensors if tensor.dtype == torch.bool]
+    if own:
+        counts = summed(torch.cat([tensor.flatten() for tensor in own]).int())
+        for tensor, part in zip(own, torch.split(counts, [t.numel() for t in own]), strict=True):
+            tensor.copy_(part.view_as(tensor) > 0)

@@ -127,7 +127,9 @@ def _move(filesystem: Any, source: str, target: str) -> None:
 
 
 def _is_local(filesystem: Any) -> bool:
-    from fsspec.implementations.local import LocalFileSystem
+    from fsspec.implementations.local import (  # type: ignore[import-untyped]
+        LocalFileSystem,
+    )
 
     return isinstance(filesystem, LocalFileSystem)
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from rehearsal.generate.models.em import (
     QUANTUM,
+    TINY,
     Parameters,
     Source,
     Sums,
@@ -34,8 +35,8 @@ from rehearsal.generate.models.product_mixture import Mixture
 
 PASSES = 8
 # A component is worth its noise if its rows outnumber the noise of a count this many times.
-NOISES_PER_COMPONENT = 20.0
-NOISES_OF_PRIOR = 2.0
+NOISES_PER_COMPONENT = 40.0
+NOISES_OF_PRIOR = 3.0
 
 
 def sensitivity(layout: Layout, user_rows: int, n_components: int) -> float:
@@ -78,7 +79,8 @@ def fit_private(
     counts, deviation = sums_of(Parameters.even(layout))
     marginal = counts.tables / column_totals(counts.tables, layout)
     n_rows = float(counts.tables[: layout.sizes[0]].sum())
-    n = int(np.clip(n_rows / (NOISES_PER_COMPONENT * deviation), 1, components))
+    worth = n_rows / max(NOISES_PER_COMPONENT * deviation, TINY)
+    n = int(np.clip(worth, 1, components))
     parameters = start_at(_centres(marginal[:, 0], n, layout, noise), marginal, segments.shape[1])
     point = Point(1, nan, nan, 0.0)
     for number in range(1, budget.passes):

@@ -139,6 +139,8 @@ class Mixture:
             "centre": self.centre,
             "spread": self.spread,
         }
+        # safetensors writes an array's memory as it lies.
+        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         shape = {"sizes": self.layout.sizes, "n_conditions": self.layout.n_conditions}
         return save(arrays, {"shape": json.dumps(shape, sort_keys=True)})
 

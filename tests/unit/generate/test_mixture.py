@@ -33,16 +33,12 @@ def _rows(codes: Codes, segment: Codes | None = None, profiles: Floats = NONE) -
 def _fit(rows: Rows, layout: Layout, seed: int = 1, **changes: int) -> Fitted:
     values = {"components": 8, "max_epochs": 20, **changes}
     held = Rows(rows.codes[::5], rows.segment[::5], rows.profiles)
-    return fit_generator(
-        "mixture", MemoryFeed(rows, 256), held, layout, Settings(**values), seed
-    )
+    return fit_generator("mixture", MemoryFeed(rows, 256), held, layout, Settings(**values), seed)
 
 
 def _mixture(layout: Layout, n_components: int, seed: int) -> Mixture:
     rng = np.random.default_rng(seed)
-    tables = np.concatenate(
-        [rng.dirichlet(np.ones(size), n_components).T for size in layout.sizes]
-    )
+    tables = np.concatenate([rng.dirichlet(np.ones(size), n_components).T for size in layout.sizes])
     coefficients = rng.normal(size=(1 + layout.n_profile, n_components))
     p = layout.n_profile
     return Mixture(layout, Parameters(coefficients, tables), np.zeros(p), np.ones(p))
@@ -72,8 +68,8 @@ def test_the_likelihood_is_that_of_the_formula_worked_out_by_hand() -> None:
     weights = np.log([[0.25, 0.75]])
     mixture = Mixture(Layout((2, 2), 1), Parameters(weights, tables), np.zeros(0), np.zeros(0))
     p = mixture.log_likelihood(np.array([[0, 1]]), np.zeros((1, 0)))
-    # (0.25 * 0.5 * 0.8 + 0.75 * 0.1 * 0.4) / (0.25 * 0.5 + 0.75 * 0.1)
-    assert np.exp(p) == pytest.approx([0.65])
+    both, given = 0.25 * 0.5 * 0.8 + 0.75 * 0.1 * 0.4, 0.25 * 0.5 + 0.75 * 0.1
+    assert np.exp(p) == pytest.approx([both / given])
 
 
 def test_samples_follow_the_likelihood_and_keep_conditions_and_masks() -> None:
@@ -152,7 +148,9 @@ def test_the_order_of_rows_and_where_they_are_cut_changes_no_bit_of_the_sums() -
     one = described(NONE, np.zeros(0), np.zeros(0))
     whole = expect(parameters, rows, one, layout)
     mixed = rows[rng.permutation(1000)]
-    parts = [expect(parameters, mixed[a:b], one, layout) for a, b in ((0, 33), (33, 999), (999, 1000))]
+    parts = [
+        expect(parameters, mixed[a:b], one, layout) for a, b in ((0, 33), (33, 999), (999, 1000))
+    ]
     added = parts[0] + parts[1] + parts[2]
     assert (added.tables == whole.tables).all()
     assert (added.weights == whole.weights).all()
@@ -164,7 +162,7 @@ def test_a_segments_profile_moves_the_weights_and_a_new_profile_lies_between() -
     profiles = np.linspace(-1, 1, 9)[:, None]
     segment = rng.integers(0, 9, 6000)
     odds = 1 / (1 + np.exp(-2 * profiles[segment, 0]))
-    codes = (rng.random((6000, 4)) < np.where(rng.random(6000) < odds, 0.95, 0.05)[:, None])
+    codes = rng.random((6000, 4)) < np.where(rng.random(6000) < odds, 0.95, 0.05)[:, None]
     layout = Layout((2,) * 4, 0, 1)
     mixture = _fit(_rows(codes.astype(np.int64), segment, profiles), layout).generator
     for profile in (-0.9, 0.1, 0.9):

@@ -96,7 +96,7 @@ def _attacked(rows: Codes, layout: Layout, budget: Spend, seed: int) -> float:
     source = Source(
         NONE,
         lambda parameters, segments: expect(parameters, placed, segments, layout),
-        lambda n, key: rows[:n],
+        lambda n, _: rows[:n],
     )
     noise = np.random.default_rng(seed)
     spied = private_em.noisy
@@ -155,7 +155,7 @@ def test_the_nearest_possible_sums_are_those_of_a_quadratic_programme() -> None:
     from scipy.optimize import minimize
 
     values = np.array([5.0, -2.0, 1.0, 0.5])
-    found = private_em._project(values[:, None], np.array([4.0]))[:, 0]
+    found = private_em.project(values[:, None], np.array([4.0]))[:, 0]
     best = minimize(
         lambda x: ((x - values) ** 2).sum(), np.ones(4), bounds=[(0, None)] * 4,
         constraints={"type": "eq", "fun": lambda x: x.sum() - 4},
@@ -177,7 +177,7 @@ def test_a_private_fit_shows_no_loss_and_differs_every_time() -> None:
     def sums(parameters: Parameters, segments: Floats) -> Sums:
         return expect(parameters, placed, segments, layout)
 
-    source = Source(NONE, sums, lambda n, key: rows[:n])
+    source = Source(NONE, sums, lambda n, _: rows[:n])
     fits = [private_em.fit_private(source, layout, 5, budget, lambda _: None) for _ in range(2)]
     assert fits[0].generator.to_bytes() != fits[1].generator.to_bytes()
     assert np.isnan([fits[0].best.train_nats, fits[0].best.validation_nats]).all()

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rehearsal.generate.models.em import Parameters
-from rehearsal.generate.models.layout import Codes, Floats, Layout
+from rehearsal.generate.models.layout import Codes, Floats
 
 CENTRE_SHARE = 0.9
 

@@ -108,14 +108,14 @@ def _consistent(tables: Floats, weights: Floats | None, layout: Layout) -> Sums:
     # A column of few codes has the less noise in its total.
     rows = np.maximum(inverse @ totals / inverse.sum(), 1.0)
     parts = [
-        _project(tables[start : start + size], rows)
+        project(tables[start : start + size], rows)
         for start, size in zip(layout.starts, layout.sizes, strict=True)
     ]
     held = rows[None] if weights is None else np.maximum(weights, 0.0)
     return Sums(held, np.concatenate(parts), nan)
 
 
-def _project(values: Floats, totals: Floats) -> Floats:
+def project(values: Floats, totals: Floats) -> Floats:
     """Return the nearest columns of numbers >= 0 that sum to `totals`, shape like `values`.
 
     Held, Wolfe, Crowder 1974, "Validation of subgradient optimization": all are lowered alike.
@@ -124,4 +124,5 @@ def _project(values: Floats, totals: Floats) -> Floats:
     rank = np.arange(1, len(values) + 1)[:, None]
     lowered = (np.cumsum(falling, axis=0) - totals) / rank
     last = (falling > lowered).sum(axis=0) - 1
-    return np.maximum(values - lowered[last, np.arange(values.shape[1])], 0.0)
+    nearest: Floats = np.maximum(values - lowered[last, np.arange(values.shape[1])], 0.0)
+    return nearest

@@ -206,7 +206,7 @@ def _span(
 def _bins(
     spans: Sequence[tuple[tuple[float, float], float]], bins: int
 ) -> tuple[list[float], list[float]]:
-    """Return where at most `bins` runs of cells next to each other, of equal rows, start and end."""
+    """Return where at most `bins` runs of cells side by side, of equal rows, start and end."""
     lows: list[float] = []
     highs: list[float] = []
     total, seen, closed = sum(count for _, count in spans), 0.0, True

@@ -50,7 +50,8 @@ class Cells:
         """Return the cell number of each value; numbers rise with the values."""
         if self.low is not None and self.high is not None:
             share = (np.clip(values, self.low, self.high) - self.low) / (self.high - self.low)
-            return np.minimum(np.floor(share * CELLS_OF_RANGE), CELLS_OF_RANGE - 1)
+            number: Floats = np.minimum(np.floor(share * CELLS_OF_RANGE), CELLS_OF_RANGE - 1)
+            return number
         mantissa, exponent = np.frexp(np.abs(values))
         within = np.floor((2 * mantissa - 1) * CELLS_PER_OCTAVE)
         # 1100 more than the lowest exponent of a double, so that all numbers but 0 are above 0.
@@ -205,7 +206,7 @@ def _span(
 def _bins(
     spans: Sequence[tuple[tuple[float, float], float]], bins: int
 ) -> tuple[list[float], list[float]]:
-    """Return where at most `bins` runs of neighbouring cells, of about equal rows, start and end."""
+    """Return where at most `bins` runs of cells side by side, of equal rows, start and end."""
     lows: list[float] = []
     highs: list[float] = []
     total, seen, closed = sum(count for _, count in spans), 0.0, True

@@ -219,10 +219,11 @@ def _weights(counts: Floats, coefficients: Floats, segments: Floats) -> Floats:
     Without profiles that is closed. Else some Newton steps from where the last iteration stopped,
     with the Hessian's diagonal blocks only, whose steps are a little short, and bounded.
     """
-    width, n_components = coefficients.shape
+    width = len(coefficients)
     if width == 1:
         shares = counts.sum(axis=0) + 1.0
-        return np.log(shares / shares.sum())[None]
+        closed: Floats = np.log(shares / shares.sum())[None]
+        return closed
     rows = counts.sum(axis=1, keepdims=True)
     ridge = np.eye(width) * _RIDGE
     ridge[0, 0] = TINY

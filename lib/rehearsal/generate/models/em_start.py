@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rehearsal.generate.models.em import Parameters
-from rehearsal.generate.models.layout import Codes, Floats, Layout
+from rehearsal.generate.models.layout import Codes, Floats
 
-CENTRE_SHARE = 0.5
+CENTRE_SHARE = 0.9
 
 Hashes = NDArray[np.uint64]
 
@@ -43,7 +43,7 @@ def _hashes(rows: Codes, seed: int) -> Hashes:
 
 
 def _mixed(values: Hashes) -> Hashes:
-    """Return 64 well mixed bits: Steele, Lea, Flood 2014, "Fast splittable pseudorandom...", s. 3."""
+    """Return 64 well mixed bits: the finaliser of splitmix64 (Steele, Lea, Flood 2014)."""
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

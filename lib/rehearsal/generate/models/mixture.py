@@ -109,7 +109,8 @@ def fit_source(
             break
     if best is None:
         raise ArithmeticError("no epoch was trained")
-    return Fitted(kept, tuple(curve), best, "cpu")
+    # As saved, so that it samples alike before and after.
+    return Fitted(load(layout, kept.to_bytes()), tuple(curve), best, "cpu")
 
 
 def _nats(mixture: Mixture, rows: Rows) -> float:

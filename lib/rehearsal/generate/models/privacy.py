@@ -122,7 +122,8 @@ def noisy(values: Floats, deviation: float, noise: np.random.Generator) -> Float
     """Return multiples of GRID with Gaussian noise of a standard deviation, on the same grid."""
     if deviation == 0:
         return values
-    return values + np.rint(noise.normal(0.0, deviation, values.shape) / GRID) * GRID
+    drawn: Floats = np.rint(noise.normal(0.0, deviation, values.shape) / GRID) * GRID
+    return values + drawn
 
 
 def cut_above(deviation: float, user_rows: int, places: int, delta: float) -> float:

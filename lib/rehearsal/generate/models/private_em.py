@@ -18,6 +18,7 @@ import numpy as np
 
 from rehearsal.generate.models.em import (
     QUANTUM,
+    TINY,
     Parameters,
     Source,
     Sums,
@@ -34,8 +35,8 @@ from rehearsal.generate.models.product_mixture import Mixture
 
 PASSES = 8
 # A component is worth its noise if its rows outnumber the noise of a count this many times.
-NOISES_PER_COMPONENT = 20.0
-NOISES_OF_PRIOR = 2.0
+NOISES_PER_COMPONENT = 40.0
+NOISES_OF_PRIOR = 3.0
 
 
 def sensitivity(layout: Layout, user_rows: int, n_components: int) -> float:
@@ -78,7 +79,8 @@ def fit_private(
     counts, deviation = sums_of(Parameters.even(layout))
     marginal = counts.tables / column_totals(counts.tables, layout)
     n_rows = float(counts.tables[: layout.sizes[0]].sum())
-    n = int(np.clip(n_rows / (NOISES_PER_COMPONENT * deviation), 1, components))
+    worth = n_rows / max(NOISES_PER_COMPONENT * deviation, TINY)
+    n = int(np.clip(worth, 1, components))
     parameters = start_at(_centres(marginal[:, 0], n, layout, noise), marginal, segments.shape[1])
     point = Point(1, nan, nan, 0.0)
     for number in range(1, budget.passes):
@@ -106,14 +108,14 @@ def _consistent(tables: Floats, weights: Floats | None, layout: Layout) -> Sums:
     # A column of few codes has the less noise in its total.
     rows = np.maximum(inverse @ totals / inverse.sum(), 1.0)
     parts = [
-        _project(tables[start : start + size], rows)
+        project(tables[start : start + size], rows)
         for start, size in zip(layout.starts, layout.sizes, strict=True)
     ]
     held = rows[None] if weights is None else np.maximum(weights, 0.0)
     return Sums(held, np.concatenate(parts), nan)
 
 
-def _project(values: Floats, totals: Floats) -> Floats:
+def project(values: Floats, totals: Floats) -> Floats:
     """Return the nearest columns of numbers >= 0 that sum to `totals`, shape like `values`.
 
     Held, Wolfe, Crowder 1974, "Validation of subgradient optimization": all are lowered alike.
@@ -122,4 +124,5 @@ def _project(values: Floats, totals: Floats) -> Floats:
     rank = np.arange(1, len(values) + 1)[:, None]
     lowered = (np.cumsum(falling, axis=0) - totals) / rank
     last = (falling > lowered).sum(axis=0) - 1
-    return np.maximum(values - lowered[last, np.arange(values.shape[1])], 0.0)
+    nearest: Floats = np.maximum(values - lowered[last, np.arange(values.shape[1])], 0.0)
+    return nearest

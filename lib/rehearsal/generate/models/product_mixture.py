@@ -7,7 +7,7 @@ may be of, and p(generated | conditions) is exact. Needs numpy only.
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from rehearsal.generate.models.layout import Codes, Floats, Layout
 _CHUNK_ROWS = 2048
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Mixture:
     """p(row) = sum over k of weight_k(profile) x product over columns of table[code, k].
 
@@ -125,7 +125,8 @@ class Mixture:
 
     @cached_property
     def _log_tables(self) -> Floats:
-        return np.log(np.maximum(self.parameters.tables, TINY))
+        log_tables: Floats = np.log(np.maximum(self.parameters.tables, TINY))
+        return log_tables
 
     @cached_property
     def _cumulative(self) -> tuple[Floats, ...]:
@@ -133,12 +134,14 @@ class Mixture:
 
     def to_bytes(self) -> bytes:
         """Return weights and tables as safetensors; no training row, no code."""
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "coefficients": self.parameters.coefficients,
             "tables": self.parameters.tables.astype(np.float32),
             "centre": self.centre,
             "spread": self.spread,
         }
+        # safetensors writes an array's memory as it lies.
+        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         shape = {"sizes": self.layout.sizes, "n_conditions": self.layout.n_conditions}
         return save(arrays, {"shape": json.dumps(shape, sort_keys=True)})
 
@@ -157,7 +160,8 @@ class _Choices:
         """
         totals = self.possible @ table
         none = TINY * self.allowed.sum(axis=1, keepdims=True)
-        return np.log(np.where(totals > 0, totals, none))
+        log_totals: Floats = np.log(np.where(totals > 0, totals, none))
+        return log_totals
 
 
 def _distinct(rows: Floats) -> tuple[Codes, Codes]:
@@ -170,7 +174,8 @@ def _distinct(rows: Floats) -> tuple[Codes, Codes]:
 def _cumulative(odds: Floats) -> Floats:
     """Return running shares per row of odds, the last one exactly 1, plus the row's number."""
     running = np.cumsum(odds, axis=1, dtype=np.float64)
-    return running / running[:, -1:] + np.arange(len(odds))[:, None]
+    shares: Floats = running / running[:, -1:] + np.arange(len(odds))[:, None]
+    return shares
 
 
 def _search(cumulative: Floats, row: Codes, uniform: Floats) -> Codes:

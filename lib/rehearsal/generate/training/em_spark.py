@@ -99,4 +99,5 @@ def _centres(rows: DataFrame, n: int, seed: int) -> Codes:
 
 def _codes(batch: pa.RecordBatch) -> Codes:
     columns = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
-    return np.stack(columns, axis=1).astype(np.int64)
+    codes: Codes = np.stack(columns, axis=1).astype(np.int64)
+    return codes

@@ -41,7 +41,7 @@ from rehearsal.generate.models.layout import Codes, Floats, Layout
 from rehearsal.generate.models.memory import MemoryFeed
 from rehearsal.settings import Generator as Settings
 
-SETTINGS = Settings(hidden=32, latent=4, components=20, max_epochs=15, patience=4, batch_rows=64)
+SETTINGS = Settings(hidden=32, latent=4, max_epochs=15, patience=4, batch_rows=64)
 SHORT = SETTINGS.model_copy(update={"max_epochs": 2})
 EXACT, UNDEFINED = frozenset({"mixture"}), frozenset({"gan"})
 """Kinds whose log_likelihood is log p itself, and kinds that have none; else it is a bound."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import ctgan
+import joblib
 import pandas as pd
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
@@ -75,7 +76,9 @@ def once(peer: str, rows: pd.DataFrame) -> tuple[float, float]:
 
 def fitted(peer: str, rows: pd.DataFrame, epochs: int) -> Any:
     model = getattr(ctgan, peer)(epochs=epochs, enable_gpu=False)
-    model.fit(rows, [name for name in rows if rows[name].dtype == object])
+    # Threads, since the time of other processes would not be counted.
+    with joblib.parallel_config(backend="threading"):
+        model.fit(rows, [name for name in rows if rows[name].dtype == object])
     return model
 
 

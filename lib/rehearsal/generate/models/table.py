@@ -13,6 +13,9 @@ from rehearsal.generate.codec.encode import Codec
 from rehearsal.generate.models.layout import Codes
 
 _NAMED = 10
+_NULLABLE = {"bool": "boolean"} | {
+    f"{sign}int{bits}": f"{sign.upper()}Int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
+}
 _TRUTH = {"True": True, "False": False}
 
 
@@ -46,6 +49,9 @@ class Table:
 
     def _restored(self, values: pd.Series) -> pd.Series:
         kind = self.types.get(str(values.name), "object")
+        if values.isna().any():
+            # Too few rows to tell a value leave columns missing that had none missing.
+            kind = _NULLABLE.get(kind, kind)
         if kind.startswith("bool"):
             values = values.astype(object).map(_TRUTH)
         if kind.startswith("datetime64") and "," not in kind:

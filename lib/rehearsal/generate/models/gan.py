@@ -1,0 +1,150 @@
+"""A conditional GAN over token columns: the VAE's decoder, trained on against a critic.
+
+Likelihood weighs all of a row's columns alike and lets a model spread beyond what is real; the
+critic looks for what still gives a sample away, and the decoder gives it up. Imports torch.
+"""
+
+import copy
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from rehearsal.generate.models import vae
+from rehearsal.generate.models.adversarial import Duel, step_rows
+from rehearsal.generate.models.divergence import pair_divergence
+from rehearsal.generate.models.generator import (
+    Checkpoint,
+    Feed,
+    Fitted,
+    Generator,
+    Point,
+    Report,
+    Rows,
+)
+from rehearsal.generate.models.layout import Codes, Floats, Layout
+from rehearsal.generate.models.parallel import is_leader, summed
+from rehearsal.generate.models.vae import ConditionalVAE
+from rehearsal.seeds import derive_seed
+from rehearsal.settings import Generator as Settings
+
+# Of the epochs and of the rest, at most so many steps, against the critic.
+ADVERSARIAL_SHARE = 0.25
+ADVERSARIAL_STEPS = 600
+
+
+class ConditionalGAN:
+    """A latent of the prior, then each column, as the VAE draws them; the encoder is not used."""
+
+    kind: ClassVar[str] = "gan"
+
+    def __init__(self, network: ConditionalVAE) -> None:
+        self.network = network
+        self.layout = network.layout
+
+    def sample(self, conditions: Codes, profiles: Floats, seed: int) -> Codes:
+        """Return codes, shape (n, columns), whose first columns are `conditions`, unchanged."""
+        return self.network.sample(conditions, profiles, seed)
+
+    def log_likelihood(self, codes: Codes, profiles: Floats) -> None:
+        """Return None: the encoder no longer fits the decoder, so it gives no useful bound."""
+
+    def to_bytes(self) -> bytes:
+        """Return the weights as safetensors, which hold numbers only and run no code on loading."""
+        return self.network.to_bytes()
+
+
+def load(layout: Layout, data: bytes) -> ConditionalGAN:
+    """Return the generator of `to_bytes`, on the CPU, ready to sample.
+
+    Raises:
+        ModelError: the weights are damaged, or not those of a generator of this layout.
+    """
+    return ConditionalGAN(vae.load(layout, data))
+
+
+def fit(
+    feed: Feed,
+    validation: Rows,
+    layout: Layout,
+    settings: Settings,
+    seed: int,
+    start: Generator | None,
+    report: Report,
+    checkpoint: Checkpoint | None = None,
+) -> Fitted:
+    """Return the generator whose sample is nearest to the held-out rows; the start is one of them.
+
+    Without a start a VAE is trained first, for the epochs that the adversarial share leaves. Its
+    epochs are reported as its own, in nats of its bound. The curve is of the adversarial epochs:
+    `validation_nats` is `pair_divergence`, `train_nats` how far the critic tells packs apart,
+    ln 2 - its loss; its first point is the start's, and where that stays the best nothing the
+    critic taught is kept.
+
+    A killed fit goes on from the VAE's last epoch; the adversarial ones, few, are trained again.
+
+    Raises:
+        ArithmeticError: a loss is no longer finite.
+        ModelError: `start` is neither a VAE nor a GAN of this layout.
+    """
+    n_before = 0
+    if start is None:
+        n_rows = int(summed(torch.tensor(feed.n_rows)))
+        n_left = settings.max_epochs - adversarial_epochs(settings, n_rows)
+        rest = settings.model_copy(update={"max_epochs": max(1, n_left)})
+        first = vae.fit(feed, validation, layout, rest, seed, None, report, checkpoint)
+        start, n_before = first.generator, len(first.curve)
+    return _train(
+        vae.load(layout, start.to_bytes()), feed, validation, settings, seed, report, n_before
+    )
+
+
+def _train(
+    network: ConditionalVAE,
+    feed: Feed,
+    validation: Rows,
+    settings: Settings,
+    seed: int,
+    report: Report,
+    n_before: int,
+) -> Fitted:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(1)
+    n_rows = int(summed(torch.tensor(feed.n_rows)))
+    duel = Duel(network.to(device), settings, n_rows, derive_seed(seed, "adversarial"))
+    best = Point(n_before, 0.0, held_out(network, validation, seed), 0.0)
+    curve, weights = [best], _copy(network)
+    for number in range(n_before + 1, n_before + 1 + adversarial_epochs(settings, n_rows)):
+        told_apart = duel.epoch(feed, number)
+        curve.append(Point(number, told_apart, held_out(duel.averaged, validation, seed), 0.0))
+        if is_leader():
+            report(curve[-1])
+        if curve[-1].validation_nats < best.validation_nats:
+            best, weights = curve[-1], _copy(duel.averaged)
+        elif number - best.epoch >= settings.patience:
+            break
+    network.load_state_dict(weights)
+    return Fitted(ConditionalGAN(network.cpu().eval()), tuple(curve), best, device)
+
+
+def adversarial_epochs(settings: Settings, n_rows: int) -> int:
+    """Return how many epochs are trained against a critic, at most."""
+    share = max(1, math.floor(ADVERSARIAL_SHARE * settings.max_epochs))
+    per_epoch = max(1, -(-n_rows // step_rows(n_rows)))
+    return min(share, max(1, -(-ADVERSARIAL_STEPS // per_epoch)))
+
+
+def _copy(network: ConditionalVAE) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def held_out(network: ConditionalVAE, rows: Rows, seed: int) -> float:
+    """Return `pair_divergence` of held-out rows and a sample under the same conditions.
+
+    The same seed draws the same noise, so that networks differ by their weights only.
+    """
+    given = rows.codes[:, : network.layout.n_conditions]
+    own = copy.deepcopy(network).cpu()
+    sample = own.sample(given, rows.profiles[rows.segment], derive_seed(seed, "held out"))
+    return pair_divergence(rows.codes, sample, network.layout)

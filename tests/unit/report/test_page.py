@@ -32,6 +32,8 @@ LATER = (
     "drivers",
     "synthesizers",
     "curves",
+    "gate",
+    "rounds",
     "generated",
     "fidelity",
     "effects",

@@ -118,7 +118,14 @@ def _tried(rows: Any, y: alt.Y) -> tuple[Any, ...]:
         .encode(x=_x("at"), y=y, text="said:N")
         for side, align, dx in _SIDES
     ]
-    return marks, *texts
+    # Beside the marks' own lines, so that nobody takes it for a score at the worst end.
+    unknown = (
+        rows.transform_filter("datum.kind === 'candidate' && !isValid(datum.at)")
+        .transform_calculate(at="0")
+        .mark_text(align="left", fontSize=12, color=GREY, text="– not computable")
+        .encode(x=_x("at"), y=y, tooltip=_TOOLTIP)
+    )
+    return marks, *texts, unknown
 
 
 def _below(rows: Any, at: str, text: str, color: str, y: alt.Y) -> Any:
@@ -151,7 +158,10 @@ def rounds(name: str, title: str, width: Width) -> Figure:
     )
     x = alt.X("round:Q", title="round").axis(tickMinStep=1, format="d", grid=False)
     x = x.scale(zero=False, padding=14, nice=False)
-    sides: dict[str, Any] = {"x": x, "y": alt.Y("value:Q", title=title).scale(zero=False)}
+    sides: dict[str, Any] = {
+        "x": x,
+        "y": alt.Y("value:Q", title=title).scale(zero=False, padding=14),
+    }
     color = alt.Color("who:N", title=None).scale(domain=list(_WHO), range=list(_WHO.values()))
     shape = alt.Shape("who:N", title=None).scale(domain=list(_WHO), range=["circle", "square"])
     layers = [

@@ -74,8 +74,9 @@
     pickers.part.disabled = parts.size < 2;
   }
 
-  function cell(text, kind) {
-    const made = document.createElement("td");
+  function cell(text, kind, tag = "td") {
+    const made = document.createElement(tag);
+    if (tag === "th") made.scope = "row";
     made.textContent = text;
     made.className = kind || "";
     return made;
@@ -117,9 +118,10 @@
       const own = ofSegment(body.dataset.rows).filter((row) => !only || row.kind === only);
       body.replaceChildren(...own.map((row) => {
         const line = document.createElement("tr");
-        line.append(...columns.map(([name, kind]) => {
+        line.append(...columns.map(([name, kind], place) => {
           const value = row[name];
-          return cell(typeof value === "number" ? number(value) : value || "–", kind);
+          const text = typeof value === "number" ? number(value) : value || "–";
+          return cell(text, kind, place ? "td" : "th");
         }));
         return line;
       }));

@@ -21,7 +21,7 @@ CANDIDATES = {
 }
 """Who is tried at the gate, in that order."""
 
-_NEAR = 0.12
+_NEAR = 0.15
 _SPACES = ("half_vs_half", "independent", "limit")
 _ENDS = {"independent": "independent columns", "half_vs_half": "real halves"}
 """Both ends of a scale by their columns."""

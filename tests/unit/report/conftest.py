@@ -203,7 +203,11 @@ def run_by_hand() -> ReportData:
         synthesizers=frame("synthesizers", synthesizer_rows()),
         curves=frame("curves", [*curve_rows(None, 9.5, 24), *curve_rows("s1", 9.2, 12)]),
         gate=frame("gate", gate_rows()),
-        rounds=frame("rounds", [*round_rows(["s1", "s2"], 7), *round_rows(["s3"], 1)]),
+        rounds=frame("rounds", [
+            *round_rows(["s1"], 7),
+            *round_rows(["s2"], 2),
+            *round_rows(["s3"], 1, ["resampled"]),
+        ]),
         generated=frame("generated", [
             {"segment_id": "s1", "request_type": "Sci-Fi", "n_synthetic": 320},
             {"segment_id": "s1", "request_type": HOSTILE, "n_synthetic": 180},

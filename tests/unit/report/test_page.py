@@ -24,6 +24,7 @@ from rehearsal.report.terms import (
     SEGMENT_GLOSSARY,
     TEST_GLOSSARY,
 )
+from rehearsal.report.terms_generated import GENERATOR_GLOSSARY
 from rehearsal.settings import METRICS, OUTPUT_METRICS, OUTPUTS
 
 LATER = (
@@ -153,7 +154,10 @@ def test_every_metric_output_and_test_is_in_the_glossary(data: ReportData) -> No
     assert set(OUTPUT_GLOSSARY) == {*OUTPUTS, "any other name"}
     assert set(TEST_GLOSSARY) == {"distribution", "mean", "size"}
     reader = Reader(render(data))
-    glossaries = (GLOSSARY, OUTPUT_GLOSSARY, TEST_GLOSSARY, NUMBER_GLOSSARY, SEGMENT_GLOSSARY)
+    glossaries = (
+        GLOSSARY, OUTPUT_GLOSSARY, TEST_GLOSSARY, NUMBER_GLOSSARY, SEGMENT_GLOSSARY,
+        GENERATOR_GLOSSARY,
+    )  # fmt: skip
     for term in [one for terms in glossaries for one in terms.values()]:
         assert all(told for told in (term.words, term.unit, term.span, term.direction))
         assert term.words in reader.text

@@ -29,9 +29,10 @@ TESTS = dict.fromkeys([*BINNED, *VALUED], "distribution") | dict.fromkeys(
 THRESHOLDS = {"kl_nats": 0.05, "kpi_relative_change": 0.1}
 EDGES = [0.0612, 0.1347, 0.2218, 0.305, 0.4021, 0.5, 0.6103, 0.7219, 0.8614]
 N_TYPES, N_ROUNDS = 30, 40
-REFUSED = (
-    "serving refused: DCR share 0.611 is above gate.max_dcr_share 0.550; real halves reach 0.498, "
+REFUSED = "; ".join(
+    f"{who} refused: DCR share 0.611 is above gate.max_dcr_share 0.550; real halves reach 0.498, "
     "independent columns 0.503."
+    for who in ("serving", "segment", "all")
 )
 
 

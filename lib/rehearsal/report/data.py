@@ -43,7 +43,7 @@ from rehearsal.tables.schemas import (
     SYNTHETIC_REQUESTS,
 )
 
-MAX_ROUNDS = 100
+MAX_ROUNDS = 40
 """Rounds of generators that are shown; older ones are in generator_rounds."""
 
 

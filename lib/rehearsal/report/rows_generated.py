@@ -95,13 +95,18 @@ def _lines(key: str, score: str, own: list[dict[Any, Any]]) -> list[dict[str, An
     candidates = [
         {"kind": "candidate", "candidate": CANDIDATES.get(one["candidate"], one["candidate"]),
          "at": scale.at(one["value"]), "value": one["value"], "told": number(one["value"]),
-         "verdict": verdict_of(one), "note": one["note"], "line": line}
+         "verdict": verdict_of(one), "note": _note(one), "line": line}
         for line, one in enumerate(known)
     ]  # fmt: skip
     below = len(known)
     ends = [{"kind": "limit", "line": below}, *_ends(first, scale, below)]
     gap = {"kind": "gap", "line": below + 1, "limit_at": None}
     return [shared | row for row in (*candidates, *ends, gap)]
+
+
+def _note(row: Mapping[Any, Any]) -> str | None:
+    # Why a score refuses is a sentence above the chart, and long.
+    return None if verdict_of(row) == "refused" else row["note"] or None
 
 
 @dataclass(frozen=True)

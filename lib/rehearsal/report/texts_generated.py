@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from textwrap import shorten
 from typing import Any
 
 import pandas as pd
@@ -38,6 +39,8 @@ _COUNTED = {
     "resampled": "by logged requests again, since no generator may",
 }
 _UNKNOWN = "not known"
+_MAX_REASON = 240
+"""Letters of a reason in the table of all segments; whole ones are in `synthesizers`."""
 
 Record = Mapping[str, Any]
 
@@ -57,6 +60,7 @@ def generator_texts(run: Reading) -> dict[str, Any]:
         "resampled": [
             row["key"] for row in rows if row["served_by"] == "resampled" and row["key"] in run.keys
         ],
+        "oldest": 1 if data.rounds.empty else int(data.rounds["round"].min()),
         "compared": bool((keyed(data.rounds)["key"].value_counts() > 1).any()),
     }
 
@@ -134,7 +138,7 @@ def _served(row: Record, labels: Mapping[str, str]) -> dict[str, Any]:
         "general": row["base_nats"],
         "own": row["validation_nats"] if fitted else None,
         "gain": _gain(row) if fitted else "",
-        "reason": row["reason"] or "",
+        "reason": shorten(row["reason"] or "", _MAX_REASON, placeholder=" …"),
     }
 
 

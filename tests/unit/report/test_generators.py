@@ -18,7 +18,6 @@ from rehearsal.report.terms_generated import GATE_SCORES
 from rehearsal.report.texts_generated import generator_texts, refusal, served_summary
 from rehearsal.settings import Gate
 
-
 RESAMPLED = "by logged requests again, since no generator may"
 UNKNOWN = "1 it is not known by whom"
 

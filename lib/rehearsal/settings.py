@@ -11,6 +11,8 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    StrictBool,
+    StrictStr,
     Tag,
     field_serializer,
     model_validator,
@@ -536,15 +538,27 @@ class AtMost(Strict):
     column: Name
     other: Name
 
+    @model_validator(mode="after")
+    def _two_columns(self) -> "AtMost":
+        if self.column == self.other:
+            raise ValueError(f"'column' and 'other' are both {self.column!r}")
+        return self
+
 
 class Implied(Strict):
     """Where `column` has the value `is`, the number `then` has the value `value`, e.g. 0."""
 
     kind: Literal["implied"]
     column: Name
-    value_is: str | float = Field(alias="is")
+    value_is: StrictBool | StrictStr | float = Field(alias="is")
     then: Name
     value: float = 0.0
+
+    @model_validator(mode="after")
+    def _two_columns(self) -> "Implied":
+        if self.column == self.then:
+            raise ValueError(f"'column' and 'then' are both {self.column!r}")
+        return self
 
 
 Constraint = Annotated[AtMost | Implied, Field(discriminator="kind")]
@@ -589,7 +603,9 @@ class Generator(Strict):
     ranges: dict[Name, tuple[float, float]] = Field(
         default_factory=dict, description="column -> [lowest, highest] valid value"
     )
-    constraints: tuple[Constraint, ...] = ()
+    constraints: tuple[Constraint, ...] = Field(
+        (), description="what every request keeps: at_most (column <= other), implied"
+    )
     hidden: int = Field(128, ge=8)
     latent: int = Field(8, ge=1)
     components: int = Field(100, ge=1, description="of the mixture")
@@ -604,6 +620,52 @@ class Generator(Strict):
     task_minutes: int = Field(120, ge=1, description="a training that takes longer has failed")
     private: Private | None = None
     gate: Gate = Gate()
+
+    @model_validator(mode="after")
+    def _ranges_hold_values(self) -> "Generator":
+        empty = [name for name, (low, high) in self.ranges.items() if low > high]
+        if empty:
+            low, high = self.ranges[empty[0]]
+            raise ValueError(f"ranges.{empty[0]}: the lowest, {low}, is above the highest, {high}")
+        for position, rule in enumerate(self.constraints):
+            if isinstance(rule, Implied) and rule.then in self.ranges:
+                low, high = self.ranges[rule.then]
+                if not low <= rule.value <= high:
+                    raise ValueError(
+                        f"constraints.{position}.value: {rule.value} is outside "
+                        f"ranges.{rule.then}, [{low}, {high}]"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _no_circle(self) -> "Generator":
+        above: dict[str, set[str]] = {}
+        for rule in self.constraints:
+            if isinstance(rule, AtMost):
+                above.setdefault(rule.column, set()).add(rule.other)
+        for start, others in above.items():
+            reached, fresh = set[str](), others
+            while fresh:
+                reached |= fresh
+                fresh = {name for at in fresh for name in above.get(at, ())} - reached
+            if start in reached:
+                raise ValueError(
+                    f"constraints: by at_most {start!r} is at most itself, in a circle"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _one_value_implied(self) -> "Generator":
+        implied: dict[tuple[str, str, str], float] = {}
+        for rule in self.constraints:
+            if isinstance(rule, Implied):
+                key = (rule.column, str(rule.value_is), rule.then)
+                if implied.setdefault(key, rule.value) != rule.value:
+                    raise ValueError(
+                        f"constraints: where {rule.column} is {rule.value_is!r}, {rule.then} "
+                        f"cannot be both {implied[key]} and {rule.value}"
+                    )
+        return self
 
 
 class Augment(Strict):

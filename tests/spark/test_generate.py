@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 import numpy as np
 import pandas as pd
@@ -14,21 +13,22 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from rehearsal.configure import parse_settings
-from rehearsal.generate.codec.fit_codec import codec_fields, fit_codec
+from rehearsal.generate.fit import Outcome, fit_generators
+from rehearsal.generate.publish import publish
 from rehearsal.generate.sampling.own_columns import synthetic_id
-from rehearsal.generate.training.fit import train_segments
-from rehearsal.generate.training.publish import publish
-from rehearsal.generate.training.stage import (
-    logged_rows,
-    scratch_folder,
-    stage_snapshots,
-    training_rows,
-)
+from rehearsal.generate.training.prepare import Prepared, Sources
+from rehearsal.generate.training.stage import TRAINING
 from rehearsal.runtime import Job
 from rehearsal.settings import Settings
+from rehearsal.tables.contract import TableContract
+from rehearsal.tables.frames import to_spark
 from rehearsal.tables.schemas import (
     DRIFT_CONTRIBUTIONS,
     FIDELITY,
+    GENERATOR_ROUNDS,
+    GENERATOR_SCORES,
+    SEGMENT_PROFILES,
+    SEGMENTATIONS,
     SYNTHESIZERS,
     SYNTHETIC_REQUESTS,
 )
@@ -102,7 +102,8 @@ def settings(spark: SparkSession, folder: Path, mlflow_template: Path) -> Settin
             },
             "replay": {"start": START, "end": START + timedelta(days=20)},
             "generator": {
-                "min_rows": 100, "bins": 8, "hidden": 32, "max_epochs": 3, "batch_rows": 64
+                "kind": "vae", "min_rows": 100, "bins": 8, "hidden": 32, "max_epochs": 12,
+                "batch_rows": 64, "min_count": 5,
             },
             "augment": {"synthetic_share": 0.5, "max_request_types": 2},
         }
@@ -123,9 +124,26 @@ def segment_of(user: int) -> str:
     return "tiny" if user == 1 else f"s/{user % 2}"
 
 
+def whole_rows(job: Job, frame: pd.DataFrame, contract: TableContract) -> DataFrame:
+    return to_spark(job.spark, frame.reindex(columns=contract.schema.names), contract)
+
+
 def write_inputs(job: Job, *, drifting: bool = True) -> None:
     held = [(str(u), segment_of(u), False, False) for u in range(1, N_USERS + 1)]
     names = "user_id string, segment_id string, is_noise boolean, known boolean"
+    version = {"segmentation": "main", "segmentation_version": "v1", "valid_from": START}
+    fitted = pd.DataFrame([version | {"run_id": job.run_id}])
+    known = whole_rows(job, fitted, SEGMENTATIONS)
+    job.store.replace(SEGMENTATIONS, known, segmentation="main", run_id=job.run_id)
+    profiles = pd.DataFrame(
+        [
+            {"run_id": job.run_id, "segment_id": segment, "feature": feature, "effect_size": size}
+            for segment, size in (("s/0", -1.0), ("s/1", 1.0), ("tiny", 0.2))
+            for feature in ("requests", "share of buy")
+        ]
+    )
+    known = whole_rows(job, profiles, SEGMENT_PROFILES)
+    job.store.replace(SEGMENT_PROFILES, known, run_id=job.run_id)
     restore(job.store, "main", [])
     record(job.store, "main", job.run_id, START, job.spark.createDataFrame(held, names))
     rows = [
@@ -170,22 +188,41 @@ def synthetic(job: Job, summaries: list[str]) -> pd.DataFrame:
     return job.store.read(SYNTHETIC_REQUESTS, rehearsal_run_id="r1").toPandas()
 
 
-def test_each_breaching_segment_has_its_row_with_status_and_curves(
+def test_one_generator_is_of_all_segments_and_each_drifting_one_says_who_serves_it(
     job: Job, summaries: list[str]
 ) -> None:
-    assert summaries[0] == "2 fitted, 1 insufficient data"
     rows = {row["segment_id"]: row for row in sorted_rows(job, SYNTHESIZERS, "segment_id")}
-    assert set(rows) == {"s/0", "s/1", "tiny"}
-    fitted = rows["s/0"]
-    assert fitted["status"] == "fitted"
-    assert len(fitted["curves"]) == fitted["n_epochs"] == 3
-    assert fitted["validation_nats"] == min(p["validation_nats"] for p in fitted["curves"])
+    assert set(rows) == {None, "s/0", "s/1", "tiny"}
+    general = rows.pop(None)
+    assert general["status"] == "fitted"
+    assert general["kind"] == "vae"
+    assert len(general["curves"]) == general["n_epochs"]
+    assert general["validation_nats"] == min(p["validation_nats"] for p in general["curves"])
+    assert general["n_rows"] == N_REQUESTS == sum(row["n_rows"] for row in rows.values())
+    assert {row["served_by"] for row in rows.values()} <= {"segment", "all"}
     assert rows["tiny"]["status"] == "insufficient_data"
     assert "generator.min_rows is 100" in rows["tiny"]["reason"]
-    assert rows["tiny"]["weights"] is None
-    expected = {segment_of(u) for u in requests_frame()["uid"]}
-    assert expected == set(rows)
-    assert sum(row["n_rows"] for row in rows.values()) == N_REQUESTS
+    for name in ("s/0", "s/1"):
+        assert rows[name]["status"] in ("fitted", "no_gain")
+        assert rows[name]["base_nats"] >= rows[name]["validation_nats"]
+        assert (rows[name]["weights"] is None) == (rows[name]["status"] == "no_gain")
+    assert summaries[0].startswith("3 drifting segments: ")
+
+
+def test_every_candidate_shows_its_scores_between_both_ends_of_the_scale(
+    job: Job, summaries: list[str]
+) -> None:
+    assert summaries
+    rows = job.store.read(GENERATOR_SCORES, run_id="r1").toPandas()
+    assert set(rows["segment_id"]) == {"s/0", "s/1", "tiny"}
+    assert set(rows.loc[rows["segment_id"] == "tiny", "judged_on"]) == {"small segments together"}
+    c2st = rows[rows["score"] == "c2st"]
+    assert c2st["value"].between(0.5, 1.0).all()
+    own = rows[(rows["segment_id"] == "s/0") & (rows["candidate"] == "all")].set_index("score")
+    assert own.loc["c2st", "independent"] > own.loc["c2st", "half_vs_half"]
+    assert own["n_test"].eq(own["n_test"].iloc[0]).all()
+    n_logged = (requests_frame()["uid"].map(segment_of) == "s/0").sum()
+    assert own["n_test"].iloc[0] == round(n_logged * job.settings.generator.test_share)
 
 
 def test_scratch_is_empty_after_the_step(summaries: list[str], settings: Settings) -> None:
@@ -202,7 +239,7 @@ def test_the_budget_is_filled_with_the_types_asked_for(
     assert counts.to_dict() == {
         ("s/0", "browse"): 75, ("s/0", "buy"): 225, ("s/1", "browse"): 75, ("s/1", "buy"): 225
     }  # fmt: skip
-    assert "600 of 600" in summaries[1]
+    assert "of 600 budgeted requests" in summaries[1]
     assert (synthetic["kind"] == synthetic["rehearsal_base_request_type"]).all()
     assert (synthetic["rehearsal_origin"] == "synthetic").all()
 
@@ -268,21 +305,27 @@ def test_fidelity_shares_add_up_per_segment_and_column(job: Job, summaries: list
 def test_a_rerun_leaves_the_same_rows_and_logs_nothing_twice(
     job: Job, summaries: list[str]
 ) -> None:
-    contracts = ((SYNTHESIZERS, "segment_id"), (SYNTHETIC_REQUESTS, "req no"), (FIDELITY, "bin"))
-    before = [sorted_rows(job, contract, f"`{by}`") for contract, by in contracts]
+    contracts = (
+        (SYNTHESIZERS, "segment_id"), (GENERATOR_SCORES, "score"), (GENERATOR_ROUNDS, "why"),
+        (SYNTHETIC_REQUESTS, "`req no`"), (FIDELITY, "bin"),
+    )  # fmt: skip
+    before = [sorted_rows(job, contract, by) for contract, by in contracts]
     again = [
         load_step(n).step(job) for n in ("step_5_fit_generators", "step_6_synthesize_requests")
     ]
     assert again == summaries
-    after = [sorted_rows(job, contract, f"`{by}`") for contract, by in contracts]
+    after = [sorted_rows(job, contract, by) for contract, by in contracts]
     assert after == before
     import mlflow
 
     runs = mlflow.search_runs(experiment_names=["rehearsal"], output_format="list")
-    assert len(runs) == 2
-    for run in runs:
-        history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "kl_nats")
-        assert [metric.step for metric in history] == [1, 2, 3]
+    assert len(runs) == 1
+    client = mlflow.MlflowClient()
+    history = client.get_metric_history(runs[0].info.run_id, "all/validation_nats")
+    assert [metric.step for metric in history] == list(range(1, len(history) + 1))
+    cards = {file.path for file in client.list_artifacts(runs[0].info.run_id, "cards")}
+    assert "cards/tiny.md" in cards
+    assert len(cards) == 3
 
 
 def test_the_logged_model_samples_from_its_stored_files(job: Job, summaries: list[str]) -> None:
@@ -294,10 +337,12 @@ def test_the_logged_model_samples_from_its_stored_files(job: Job, summaries: lis
     outputs = client.get_run(row["mlflow_run_id"]).outputs.model_outputs
     model = mlflow.pyfunc.load_model(f"models:/{outputs[0].model_id}")
     asked = pd.DataFrame({"request_type": ["buy"] * 40, "age": [30.0] * 40, "job": ["cook"] * 40})
-    made = model.predict(asked, params={"seed": 3})
+    made = model.predict(asked, params={"seed": 3, "segment_id": "s/1"})
     assert len(made) == 40
     assert {"amount", "items", "device", "due", "requested_at", "label"} == set(made.columns)
-    assert made.equals(model.predict(asked, params={"seed": 3}))
+    assert made.equals(model.predict(asked, params={"seed": 3, "segment_id": "s/1"}))
+    with pytest.raises(Exception, match="no segment 'elsewhere'"):
+        model.predict(asked, params={"segment_id": "elsewhere"})
 
 
 def test_without_drift_both_steps_write_empty_slices_and_say_so(
@@ -311,70 +356,60 @@ def test_without_drift_both_steps_write_empty_slices_and_say_so(
     assert sorted_rows(calm, FIDELITY, "bin") == []
 
 
-@pytest.fixture(scope="module")
-def prepared(job: Job) -> tuple[DataFrame, Any]:
-    segments = job.segments()
-    rows = logged_rows(job.spark, job.settings, segments, ["s/0", "s/1"])
-    logged = training_rows(rows, job.settings.generator, 9)
-    schema = open_source(job.spark, job.settings.requests, "requests").schema
-    fields = codec_fields(job.settings, schema)
-    return logged, fit_codec(logged, fields, job.settings.generator, 9, {})
+def prepare(job: Job, run_id: str = "r1", **generator: Any) -> Prepared:
+    changed = job.settings.generator.model_copy(update=generator)
+    settings = job.settings.model_copy(update={"generator": changed})
+    contributions = job.store.read(DRIFT_CONTRIBUTIONS, run_id=run_id).toPandas()
+    profiles = job.store.read(SEGMENT_PROFILES, run_id=run_id).toPandas()
+    return Prepared(job.spark, settings, Sources(contributions, job.segments(), profiles))
 
 
-def test_a_segment_that_fails_does_not_take_the_others_down(
-    job: Job, prepared: tuple[DataFrame, Any]
+def fit(job: Job, name: str, **generator: Any) -> Outcome:
+    return fit_generators(prepare(job, **generator), name, {}, lambda _: None)
+
+
+def test_a_generator_that_learnt_nothing_is_refused_and_logged_requests_serve_again(
+    job: Job, summaries: list[str]
 ) -> None:
-    logged, codec = prepared
-    generator = job.settings.generator.model_copy(update={"max_epochs": 1})
-    with scratch_folder(job.settings, "broken") as scratch:
-        snapshots = stage_snapshots(logged, codec, ["s/0", "s/1"], scratch, 9)
-        broken = Path(unquote(urlparse(snapshots[0].training.urls[0]).path))
-        broken.write_bytes(b"not parquet")
-        broken.with_name(f".{broken.name}.crc").unlink()
-        rows = train_segments(job.spark, snapshots, codec, generator, 9)
-    assert [row["status"] for row in rows] == ["failed", "fitted"]
-    assert "Parquet" in rows[0]["reason"] or "parquet" in rows[0]["reason"]
-    assert rows[1]["weights"]
+    assert summaries
+    found = fit(job, "junk", max_epochs=1, learning_rate=1e-9)
+    served = {row["segment_id"]: row for row in found.synthesizers[1:]}
+    assert {row["served_by"] for row in served.values()} == {"resampled"}
+    assert "all refused: " in served["s/0"]["reason"]
+    assert "generator.gate" in served["s/0"]["reason"] or "gate." in served["s/0"]["reason"]
+    assert set(pd.DataFrame(found.rounds)["kept"]) == {"resampled"}
 
 
-def test_codes_in_spark_equal_codes_in_numpy(prepared: tuple[DataFrame, Any]) -> None:
-    logged, codec = prepared
-    edges = logged.limit(1).withColumns(
+def test_codes_in_spark_equal_codes_in_numpy(job: Job) -> None:
+    prepared = prepare(job)
+    codec = prepared.codec
+    edges = prepared.rows.limit(1).withColumns(
         {"items": F.lit(1e9), "amount": F.lit(-1.0), "device": F.lit("new"), "job": F.lit(None)}
     )
-    rows = logged.unionByName(edges).select(
+    rows = prepared.rows.unionByName(edges).select(
         "*", *(c.alias(n) for n, c in codec.expressions().items())
     )
     frame = rows.toPandas()
     spark_codes = frame[[token.name for token in codec.tokens]].to_numpy()
     assert np.array_equal(spark_codes, codec.encode(frame))
     assert (spark_codes < np.array(codec.sizes)).all()
+    prepared.close()
 
 
-def test_the_codec_and_the_parts_do_not_depend_on_partitioning(
-    job: Job, prepared: tuple[DataFrame, Any]
-) -> None:
-    logged, codec = prepared
-    schema = open_source(job.spark, job.settings.requests, "requests").schema
-    fields = codec_fields(job.settings, schema)
-    shuffled = logged.repartition(7, "items")
-    assert fit_codec(shuffled, fields, job.settings.generator, 9, {}) == codec
-    parts = logged.groupBy("segment_id", "part").count().collect()
-    counts = {(row["segment_id"], row["part"]): row["count"] for row in parts}
-    for segment in ("s/0", "s/1"):
-        held_out, rest = counts[segment, "validation"], counts[segment, "training"]
-        assert held_out == round((held_out + rest) * job.settings.generator.validation_share)
-
-
-def test_max_rows_caps_a_segment(job: Job) -> None:
-    segments = job.segments()
-    rows = logged_rows(job.spark, job.settings, segments, ["s/0", "s/1"])
-    capped = job.settings.generator.model_copy(update={"max_rows": 100})
-    counts = training_rows(rows, capped, 9).groupBy("segment_id", "part").count().collect()
-    assert sorted(tuple(row) for row in counts) == [
-        ("s/0", "training", 85), ("s/0", "validation", 15),
-        ("s/1", "training", 85), ("s/1", "validation", 15),
-    ]  # fmt: skip
+def test_parts_are_shares_of_each_segment_and_context_has_no_test_rows(job: Job) -> None:
+    prepared = prepare(job, max_segments=1, max_rows=200, context_rows=50)
+    counts = prepared.rows.groupBy("segment_id", "part").count().collect()
+    found = {(row["segment_id"], row["part"]): row["count"] for row in counts}
+    chosen = prepared.chosen[0]
+    others = {"s/0", "s/1", "tiny"} - {chosen}
+    assert {part: found[chosen, part] for part in ("test", "validation", TRAINING)} == {
+        "test": 30, "validation": 30, TRAINING: 140
+    }  # fmt: skip
+    for other in others:
+        assert (other, "test") not in found
+        held = found[other, "validation"], found[other, TRAINING]
+        assert sum(held) == min(50, (requests_frame()["uid"].map(segment_of) == other).sum())
+    prepared.close()
 
 
 def test_text_ids_carry_the_run_and_the_number(spark: SparkSession) -> None:
@@ -390,11 +425,14 @@ def test_another_fit_under_the_same_run_id_replaces_its_mlflow_run(
     job: Job, summaries: list[str]
 ) -> None:
     assert summaries
-    row = sorted_rows(job, SYNTHESIZERS, "segment_id")[0].asDict(recursive=True)
-    assert publish(job.settings, "r1", row) == row["mlflow_run_id"]
-    other = publish(job.settings, "r1", row | {"synthesizer_version": "other"})
-    assert other != row["mlflow_run_id"]
+    rows = [row.asDict(recursive=True) for row in sorted_rows(job, SYNTHESIZERS, "segment_id")]
+    scores = job.store.read(GENERATOR_SCORES, run_id="r1").toPandas()
+    known = rows[0]["mlflow_run_id"]
+    assert publish(job.settings, "r1", rows, scores) == known
+    rows[1] = rows[1] | {"synthesizer_version": "other"}
+    assert publish(job.settings, "r1", rows, scores) != known
     import mlflow
 
-    assert mlflow.get_run(row["mlflow_run_id"]).info.lifecycle_stage == "deleted"
-    assert publish(job.settings, "r1", row | {"status": "failed"}) is None
+    assert mlflow.get_run(known).info.lifecycle_stage == "deleted"
+    rows[0] = rows[0] | {"status": "failed"}
+    assert publish(job.settings, "r1", rows, scores) is None

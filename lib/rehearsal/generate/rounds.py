@@ -11,7 +11,7 @@ from rehearsal.generate.gate.candidates import RESAMPLED, SERVING, Candidate
 
 FRESH = "fresh"
 _Z = 2.0
-_AUC, _SHAPES, _PAIRS = "c2st_auc", "column_shapes", "pair_trends"
+_AUC, _SHAPES, _PAIRS = "c2st", "shapes", "pairs"
 
 
 @dataclass(frozen=True)

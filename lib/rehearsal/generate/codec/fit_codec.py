@@ -1,45 +1,46 @@
-"""Fit the codec of a run on its training rows, as bounded aggregates.
+"""Fit the codec of a run on its training rows: one Spark aggregate, or a table in memory.
 
-Two passes: exact counts of the categories, and a sample of rows in hash order for the numbers.
-Both are the same whatever the partitioning.
+Both count the same things (see `tally`), so that equal rows give equal codecs. Rows that break a
+rule are left out.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from rehearsal.generate.codec.columns import (
-    Categorical,
-    Continuous,
+from rehearsal.generate.codec.aggregate import Key, Measure, aggregate
+from rehearsal.generate.codec.columns import Categorical, Continuous, TokenSource, numbers, texts
+from rehearsal.generate.codec.encode import Codec
+from rehearsal.generate.codec.instants import (
+    DAY,
+    WEEKDAYS,
     Datetime,
-    TokenSource,
+    calendar_columns,
+    calendar_parts,
     epoch_seconds,
 )
-from rehearsal.generate.codec.encode import Codec
-from rehearsal.generate.codec.numeric import Floats, fit_numeric
+from rehearsal.generate.codec.numeric import Floats, Numeric
+from rehearsal.generate.codec.rules import Field, Rules, make_rules
+from rehearsal.generate.codec.tally import (
+    MAX_POOLED,
+    NumberTally,
+    TextTally,
+    make_numeric,
+    outer_ends,
+    tally_numbers,
+    tally_texts,
+)
 from rehearsal.names import quoted
-from rehearsal.seeds import derive_seed, hash_order
 from rehearsal.settings import Generator, Settings
 from rehearsal.tables.source import outcome_kind
 
-SAMPLE_ROWS = 100_000
-MAX_POOLED = 1_000
-_DAY = 86_400
+_CALENDAR = ("day", "week", "weekday", "second", "instant")
+_TEXTS = ("categorical", "boolean")
 
-
-@dataclass(frozen=True)
-class Field:
-    """A column the codec covers: its name, kind, and whether it is a condition."""
-
-    name: str
-    kind: str
-    condition: bool
+Tallies = Mapping[Key, NumberTally | TextTally]
 
 
 def codec_fields(settings: Settings, requests_schema: StructType) -> list[Field]:
@@ -67,21 +68,46 @@ def fit_codec(
     rows: DataFrame,
     fields: Sequence[Field],
     settings: Generator,
-    seed: int,
     keep: Mapping[str, Sequence[str]],
 ) -> Codec:
     """Return the codec of the rows.
 
     Args:
-        rows: training rows with `request_id` and every field by name; passed over twice.
+        rows: training rows with every field by name; passed over once.
         fields: the columns to cover, conditions first.
-        settings: number of bins and categories, and the count below which values are pooled.
-        seed: decides which rows are sampled for the numbers.
+        settings: bins, categories, the count below which values are pooled, and the rules.
         keep: column -> categories that get a code of their own however rare they are.
+
+    Raises:
+        SettingsError: a rule of the settings does not fit the fields.
     """
-    named = [field.name for field in fields if field.kind == "categorical"]
-    counts = _category_counts(rows, named, settings)
-    return _build(fields, counts, _number_sample(rows, fields, seed), settings, keep)
+    rules = make_rules(fields, settings)
+    measures = [measure for field in fields for measure in _measures(field, rules, settings)]
+    limit = settings.max_categories + MAX_POOLED
+    tallies = aggregate(rows.where(~rules.broken()), measures, limit, settings.min_count)
+    return _build(fields, tallies, rules, settings, keep)
+
+
+def fit_codec_frame(frame: pd.DataFrame, fields: Sequence[Field], settings: Generator) -> Codec:
+    """Return the codec of a table in memory; `fit_codec` is the same on Spark.
+
+    Raises:
+        SettingsError: a rule of the settings does not fit the fields.
+    """
+    rules = make_rules(fields, settings)
+    sound = frame[~rules.broken_in(frame)]
+    limit, min_count = settings.max_categories + MAX_POOLED, settings.min_count
+    tallies: dict[Key, NumberTally | TextTally] = {}
+    for field in fields:
+        values = sound[field.name]
+        if field.kind in _TEXTS:
+            tallies[field.name, ""] = tally_texts(texts(values), limit, min_count)
+            continue
+        forced = rules.forced_numbers(field.name)
+        for part, counted in _parts(field, values).items():
+            bins = _bins(part, settings)
+            tallies[field.name, part] = tally_numbers(counted, bins, min_count, forced)
+    return _build(fields, tallies, rules, settings, {})
 
 
 def fields_of(frame: pd.DataFrame, conditions: Sequence[str]) -> list[Field]:
@@ -93,106 +119,97 @@ def fields_of(frame: pd.DataFrame, conditions: Sequence[str]) -> list[Field]:
 def _kind_of(values: pd.Series) -> str:
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         return "datetime"
-    numeric = pd.api.types.is_numeric_dtype(values.dtype)
-    return "continuous" if numeric and values.dtype != bool else "categorical"
+    if pd.api.types.infer_dtype(values, skipna=True) == "boolean":
+        return "boolean"
+    return "continuous" if pd.api.types.is_numeric_dtype(values.dtype) else "categorical"
 
 
-def fit_codec_frame(frame: pd.DataFrame, fields: Sequence[Field], settings: Generator) -> Codec:
-    """Return the codec of a table in memory; `fit_codec` is the same on Spark."""
-    counts, sample = {}, {}
-    for position, field in enumerate(fields):
-        values = frame[field.name]
-        if field.kind == "categorical":
-            found = values.dropna().astype(str).value_counts()
-            ranked = sorted(found[found >= settings.min_count].items(), key=lambda c: (-c[1], c[0]))
-            counts[field.name] = {str(name): int(n) for name, n in ranked}
-        else:
-            numbers = epoch_seconds(values) if field.kind == "datetime" else values
-            sample[f"value_{position}"] = np.asarray(numbers, dtype=np.float64)
-    return _build(fields, counts, pd.DataFrame(sample), settings, {})
+def _parts(field: Field, values: pd.Series) -> dict[str, Floats]:
+    if field.kind != "datetime":
+        return {"": numbers(values)}
+    seconds = epoch_seconds(values)
+    return dict(zip(_CALENDAR, (*calendar_parts(seconds), seconds), strict=True))
+
+
+def _measures(field: Field, rules: Rules, settings: Generator) -> list[Measure]:
+    column = F.col(quoted(field.name))
+    if field.kind in _TEXTS:
+        return [Measure((field.name, ""), column, text=True)]
+    parts = {"": column}
+    if field.kind == "datetime":
+        seconds = F.unix_seconds(column)
+        parts = dict(zip(_CALENDAR, (*calendar_columns(seconds), seconds), strict=True))
+    forced = rules.forced_numbers(field.name)
+    return [
+        Measure((field.name, part), value, bins=_bins(part, settings), forced=forced)
+        for part, value in parts.items()
+    ]
+
+
+def _bins(part: str, settings: Generator) -> int:
+    # Every weekday gets a code, however few bins there are.
+    return max(settings.bins, len(WEEKDAYS)) if part == "weekday" else settings.bins
 
 
 def _build(
     fields: Sequence[Field],
-    counts: Mapping[str, Mapping[str, int]],
-    sample: pd.DataFrame,
+    tallies: Tallies,
+    rules: Rules,
     settings: Generator,
     keep: Mapping[str, Sequence[str]],
 ) -> Codec:
     made: dict[bool, list[TokenSource]] = {True: [], False: []}
-    for position, field in enumerate(fields):
-        if field.kind == "categorical":
-            forced = keep.get(field.name, ())
-            column: TokenSource = _categorical(field.name, counts[field.name], forced, settings)
+    for field in fields:
+        if field.kind == "datetime":
+            column: TokenSource = _datetime(field, tallies, settings)
+        elif field.kind in _TEXTS:
+            column = _categorical(field, tallies, rules, settings, keep.get(field.name, ()))
         else:
-            column = _numbers(field, sample[f"value_{position}"], settings)
+            forced = rules.forced_numbers(field.name)
+            tally = _number_tally(tallies, field.name, "")
+            column = Continuous(field.name, make_numeric(tally, settings.min_count, forced))
         made[field.condition].append(column)
-    return Codec(tuple(made[True]), tuple(made[False]))
-
-
-def _category_counts(
-    rows: DataFrame, names: Sequence[str], settings: Generator
-) -> dict[str, dict[str, int]]:
-    """Return column -> category -> rows, most frequent first; at most max_categories + pooled."""
-    pairs = F.array(
-        *(
-            F.struct(F.lit(name).alias("column"), F.col(quoted(name)).alias("category"))
-            for name in names
-        )
-    )
-    counted = (
-        rows.select(F.explode(pairs).alias("pair"))
-        .select("pair.column", "pair.category")
-        .where(F.col("category").isNotNull())
-        .groupBy("column", "category")
-        .agg(F.count("*").alias("n"))
-        .where(F.col("n") >= settings.min_count)
-    )
-    by_count = Window.partitionBy("column").orderBy(F.desc("n"), "category")
-    limit = settings.max_categories + MAX_POOLED
-    top = counted.withColumn("rank", F.row_number().over(by_count)).where(F.col("rank") <= limit)
-    counts: dict[str, dict[str, int]] = defaultdict(dict)
-    # Bounded: columns x limit.
-    for row in sorted(top.collect(), key=lambda row: (row["column"], row["rank"])):
-        counts[row["column"]][row["category"]] = row["n"]
-    return counts
+    return Codec(tuple(made[True]), tuple(made[False]), rules)
 
 
 def _categorical(
-    name: str, counts: Mapping[str, int], forced: Sequence[str], settings: Generator
+    field: Field, tallies: Tallies, rules: Rules, settings: Generator, keep: Sequence[str]
 ) -> Categorical:
+    tally = tallies[field.name, ""]
+    if not isinstance(tally, TextTally):
+        raise TypeError(f"categories of {field.name!r} were counted as numbers")
+    counts, ruled = dict(tally.counts), rules.forced_categories(field.name)
     frequent = list(counts)[: settings.max_categories]
-    kept = sorted({*frequent, *forced})
+    kept = tuple(sorted({*frequent, *keep, *ruled}))
     pooled = tuple((category, n) for category, n in counts.items() if category not in kept)
-    return Categorical(name, tuple(kept), tuple(counts.get(c, 0) for c in kept), pooled)
+    return Categorical(
+        field.name, kept, tuple(counts.get(category, 0) for category in kept), pooled,
+        tally.nullable, field.kind == "boolean", ruled,
+    )  # fmt: skip
 
 
-def _number_sample(rows: DataFrame, fields: Sequence[Field], seed: int) -> pd.DataFrame:
-    """Return at most SAMPLE_ROWS rows of the numbers and instants (as seconds), in hash order."""
-    values = []
-    for position, field in enumerate(fields):
-        if field.kind != "categorical":
-            column = F.col(quoted(field.name))
-            number = F.unix_seconds(column) if field.kind == "datetime" else column
-            values.append(number.cast("double").alias(f"value_{position}"))
-    order = hash_order(derive_seed(seed, "codec"), "request_id")
-    chosen = rows.orderBy(order, "request_id").limit(SAMPLE_ROWS)
-    # Bounded by SAMPLE_ROWS, whatever the size of the log.
-    return chosen.select(*values).toPandas()
+def _datetime(field: Field, tallies: Tallies, settings: Generator) -> Datetime:
+    parts = {part: _number_tally(tallies, field.name, part) for part in _CALENDAR}
+    numeric = {part: make_numeric(tally, settings.min_count) for part, tally in parts.items()}
+    # More days than codes: bins of days would wash a weekly rhythm out.
+    date = ("week", "weekday") if parts["day"].n_distinct > settings.bins else ("day",)
+    low, high = _span(numeric["instant"], parts["instant"])
+    return Datetime(field.name, tuple(numeric[part] for part in date), numeric["second"], low, high)
 
 
-def _numbers(field: Field, sample: pd.Series, settings: Generator) -> TokenSource:
-    values: Floats = sample.to_numpy(dtype=np.float64)
-    bins, min_count = settings.bins, settings.min_count
-    if field.kind == "continuous":
-        return Continuous(field.name, fit_numeric(values, bins, min_count))
-    seconds = values[~np.isnan(values)]
-    day = np.floor(seconds / _DAY)
-    low, high = (int(seconds.min()), int(seconds.max())) if len(seconds) else (0, 0)
-    return Datetime(
-        field.name,
-        fit_numeric(day, bins, min_count),
-        fit_numeric(seconds - day * _DAY, bins, min_count),
-        low,
-        high,
-    )
+def _span(instant: Numeric, tally: NumberTally) -> tuple[int, int]:
+    """Return the first and last second that enough rows reach; the whole day of a lone middle."""
+    ends = [*instant.atoms]
+    if instant.lows:
+        ends += outer_ends(tally)
+    if not ends:
+        return 0, 0
+    low, high = int(min(ends)), int(max(ends))
+    return (low - low % DAY, low - low % DAY + DAY - 1) if low == high else (low, high)
+
+
+def _number_tally(tallies: Tallies, name: str, part: str) -> NumberTally:
+    tally = tallies[name, part]
+    if not isinstance(tally, NumberTally):
+        raise TypeError(f"numbers of {name!r} were counted as categories")
+    return tally

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rehearsal.generate.codec.columns import Datetime, epoch_seconds
 from rehearsal.generate.codec.encode import Codec
+from rehearsal.generate.codec.instants import Datetime, epoch_seconds
 from rehearsal.generate.models.generator import Generator
 from rehearsal.generate.models.layout import Floats
 

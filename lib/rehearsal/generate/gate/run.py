@@ -23,8 +23,8 @@ JUDGED_ROWS = 5_000
 TOGETHER = "small segments together"
 _SCHEMA = (
     "judged_as string, candidate string, synthesizer_version string, n_test long, score string, "
-    "value double, half_vs_half double, independent double, limit double, passed boolean, "
-    "note string, reason string"
+    "direction string, value double, half_vs_half double, independent double, limit double, "
+    "passed boolean, note string, reason string"
 )
 
 
@@ -132,7 +132,10 @@ def _judged(
         training[columns], test[columns], synthetic[columns], bench.target, likelihoods,
         bench.gate, derive_seed(seed, "judge"),
     )  # fmt: skip
-    return pd.DataFrame(found.as_rows()).assign(**about, reason=found.reason)
+    rows = pd.DataFrame(found.as_rows()).rename(columns={"synthesizer": "value"})
+    if not found.passed and rows["passed"].all():
+        rows["passed"] = False  # nothing could be computed, which is no proof of anything
+    return rows.assign(**about, reason=" ".join(found.reasons))
 
 
 def target_of(codec: Codec, outcome: str | None) -> str:

@@ -4,14 +4,17 @@ A kind is a module of this folder with two functions, `fit` and `load`, of the s
 Networks import torch, so a kind's module is imported only where it is used.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from rehearsal.errors import ModelError
 from rehearsal.generate.models.layout import Codes, Floats, Layout
 from rehearsal.settings import Generator as Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KINDS = ("vae", "gan", "mixture")
 
@@ -92,6 +95,18 @@ class Fitted:
     device: str
 
 
+class Checkpoint(Protocol):
+    """Where training under way is kept after every epoch, and found again."""
+
+    def load(self) -> "Mapping[str, Tensor] | None":
+        """Return the tensors last saved; None where training has not begun."""
+        ...
+
+    def save(self, tensors: "Mapping[str, Tensor]", curve: tuple[Point, ...]) -> None:
+        """Keep the tensors in place of those kept before."""
+        ...
+
+
 Report = Callable[[Point], None]
 
 
@@ -110,6 +125,7 @@ def fit_generator(
     *,
     start: Generator | None = None,
     report: Report = silent,
+    checkpoint: Checkpoint | None = None,
 ) -> Fitted:
     """Return the generator of a kind that has the lowest validation loss met.
 
@@ -122,8 +138,11 @@ def fit_generator(
         seed: of everything drawn; same seed and rows, same bytes.
         start: a generator of the same layout to go on from.
         report: told of every epoch.
+        checkpoint: training goes on from what it holds, to the same bytes as without a break.
     """
-    fitted: Fitted = _module(kind).fit(feed, validation, layout, settings, seed, start, report)
+    fitted: Fitted = _module(kind).fit(
+        feed, validation, layout, settings, seed, start, report, checkpoint
+    )
     return fitted
 
 

@@ -29,13 +29,16 @@ class Layout:
         sizes: number of codes per token column.
         n_conditions: how many of them, from the first on, are given and never generated.
         n_profile: numbers that describe a segment; 0 where segments are not told apart.
-        masks: constraints between two columns, which a generator keeps by construction.
+        masks: constraints between two columns, which a generator keeps by construction. Code 0,
+            missing, is allowed beside every other: the way out where several leave nothing.
+        never: (column, code) that no row can have, since no later code goes with it.
     """
 
     sizes: tuple[int, ...]
     n_conditions: int
     n_profile: int = 0
     masks: tuple[Mask, ...] = ()
+    never: tuple[tuple[int, int], ...] = ()
 
     @property
     def generated(self) -> range:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from rehearsal.errors import ModelError
+from rehearsal.generate.codec.columns import Categorical
 from rehearsal.generate.codec.encode import Codec
 from rehearsal.generate.codec.fit_codec import fields_of, fit_codec_frame
 from rehearsal.generate.models.generator import (
@@ -23,10 +24,12 @@ from rehearsal.generate.models.generator import (
 )
 from rehearsal.generate.models.layout import Codes, Floats
 from rehearsal.generate.models.memory import MemoryFeed
+from rehearsal.generate.models.table import Table, plain
 from rehearsal.seeds import derive_seed
 from rehearsal.settings import Generator as Settings
 
 _CODEC, _ABOUT, _WEIGHTS = "codec.json", "synthesizer.json", "generator.safetensors"
+_FEWEST = 2
 
 
 class Synthesizer:
@@ -36,9 +39,16 @@ class Synthesizer:
         codec: of the columns.
         generator: of the codec's token columns.
         profile: what describes the segment it speaks for, shape (n_profile,); none by default.
+        table: that it was fitted on, for the types of the columns sampled.
     """
 
-    def __init__(self, codec: Codec, generator: Generator, profile: Sequence[float] = ()) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        generator: Generator,
+        profile: Sequence[float] = (),
+        table: Table | None = None,
+    ) -> None:
         if codec.sizes != generator.layout.sizes or len(profile) != generator.layout.n_profile:
             raise ModelError(
                 f"the generator is of token columns of sizes {generator.layout.sizes} and a "
@@ -48,6 +58,7 @@ class Synthesizer:
         self.codec = codec
         self.generator = generator
         self.profile: Floats = np.asarray(profile, dtype=np.float64)
+        self.table = table or Table({}, {})
         self.fitted: Fitted | None = None
 
     @classmethod
@@ -68,10 +79,16 @@ class Synthesizer:
             kind: of the generator.
             settings: the section `generator`; the defaults otherwise.
             seed: of everything drawn.
+
+        Raises:
+            ModelError: there are fewer than 2 rows: one to fit and one to decide when to stop.
         """
+        if len(frame) < _FEWEST:
+            raise ModelError(f"a synthesizer is fitted on {_FEWEST} rows or more, not {len(frame)}")
         settings = settings or Settings()
-        codec = fit_codec_frame(frame, fields_of(frame, conditions), settings)
-        codes = codec.encode(frame)
+        rows = plain(frame)
+        codec = fit_codec_frame(rows, fields_of(rows, conditions), settings)
+        codes = codec.encode(rows)
         order = np.random.default_rng(derive_seed(seed, "parts")).permutation(len(codes))
         n_validation = max(1, round(settings.validation_share * len(codes)))
         training, validation = (
@@ -80,7 +97,7 @@ class Synthesizer:
         )
         feed = MemoryFeed(training, settings.batch_rows)
         fitted = fit_generator(kind, feed, validation, codec.layout(), settings, seed)
-        made = cls(codec, fitted.generator)
+        made = cls(codec, fitted.generator, table=Table.of(frame, codec, codes))
         made.fitted = fitted
         return made
 
@@ -89,20 +106,37 @@ class Synthesizer:
     ) -> pd.DataFrame:
         """Return n rows, condition columns and generated ones, fixed by `seed`.
 
+        Columns have the types and the order of the table fitted on. A number outside the range
+        that rows had counts as the nearest end of it.
+
         Args:
             n: how many.
             condition: a value for every condition column, or a table of n rows of them.
             seed: of everything drawn.
 
         Raises:
-            ModelError: a condition column has no value, or a value the training rows never had.
+            ModelError: a condition column has no value, a table of them has not n rows, or a
+                category is asked for that the training rows never had.
         """
-        given = pd.DataFrame(condition if condition is not None else {}, index=range(n))
-        missing = [c.name for c in self.codec.conditions if c.name not in given]
+        given = self._given(n, {} if condition is None else condition)
+        texts = frozenset(c.name for c in self.codec.conditions if isinstance(c, Categorical))
+        asked = plain(given, texts)
+        self.table.check(self.codec, asked)
+        made = self.sample_codes(self.codec.encode_conditions(asked), seed)
+        return self.table.restore(pd.concat([asked, made], axis=1))
+
+    def _given(self, n: int, condition: Mapping[str, Any] | pd.DataFrame) -> pd.DataFrame:
+        names = [column.name for column in self.codec.conditions]
+        missing = [name for name in names if name not in condition]
         if missing:
             raise ModelError(f"give a value for the condition columns {', '.join(missing)}")
-        made = self.sample_codes(self.codec.encode_conditions(given), seed)
-        return pd.concat([given, made], axis=1)
+        if isinstance(condition, pd.DataFrame):
+            if len(condition) != n:
+                raise ModelError(
+                    f"{n} rows are asked for, and conditions of {len(condition)} given"
+                )
+            return condition[names].reset_index(drop=True)
+        return pd.DataFrame({name: condition[name] for name in names}, index=range(n))
 
     def sample_codes(self, conditions: Codes, seed: int) -> pd.DataFrame:
         """Return the generated columns, one row per row of `conditions`, fixed by `seed`.
@@ -111,19 +145,23 @@ class Synthesizer:
             conditions: codes of the condition columns, shape (n, n_conditions).
             seed: of everything drawn.
         """
-        profiles = np.broadcast_to(self.profile, (len(conditions), len(self.profile)))
-        codes = self.generator.sample(conditions, np.ascontiguousarray(profiles), seed)
+        profiles = np.tile(self.profile, (len(conditions), 1))
+        codes = self.generator.sample(conditions, profiles, seed)
         return self.codec.decode(codes, np.random.default_rng(seed))
 
     def log_likelihood(self, frame: pd.DataFrame) -> Floats | None:
         """Return log p of rows in nats, of their codes given their conditions; None: undefined."""
         profiles = np.tile(self.profile, (len(frame), 1))
-        return self.generator.log_likelihood(self.codec.encode(frame), profiles)
+        return self.generator.log_likelihood(self.codec.encode(plain(frame)), profiles)
 
     def save(self, folder: Path) -> None:
         """Write JSON and safetensors, which hold no training row and run no code on loading."""
         folder.mkdir(parents=True, exist_ok=True)
-        about = {"kind": self.generator.kind, "profile": self.profile.tolist()}
+        about = {
+            "kind": self.generator.kind,
+            "profile": self.profile.tolist(),
+            "table": self.table.to_dict(),
+        }
         (folder / _CODEC).write_text(self.codec.to_json())
         (folder / _ABOUT).write_text(json.dumps(about, sort_keys=True))
         (folder / _WEIGHTS).write_bytes(self.generator.to_bytes())
@@ -135,8 +173,12 @@ class Synthesizer:
         Raises:
             ModelError: a file is damaged or they are not of the same fit.
         """
-        about = json.loads((folder / _ABOUT).read_text())
-        codec = Codec.from_json((folder / _CODEC).read_text())
         data = (folder / _WEIGHTS).read_bytes()
-        layout = codec.layout(len(about["profile"]))
-        return cls(codec, load_generator(about["kind"], layout, data), about["profile"])
+        try:
+            about = json.loads((folder / _ABOUT).read_text())
+            codec = Codec.from_json((folder / _CODEC).read_text())
+            kind, profile, table = about["kind"], about["profile"], Table.from_dict(about["table"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{folder} holds no synthesizer: {error!r}; save it again") from error
+        generator = load_generator(kind, codec.layout(len(profile)), data)
+        return cls(codec, generator, profile, table)

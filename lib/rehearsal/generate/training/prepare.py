@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from rehearsal.generate.codec.encode import Codec
 from rehearsal.generate.codec.fit_codec import codec_fields, fit_codec
+from rehearsal.generate.codec.rules import Field, Rules, make_rules
 from rehearsal.generate.models.layout import Floats
 from rehearsal.generate.sampling.budget import most_drifting, plan_budget
 from rehearsal.generate.training.plan import CONTEXT, Share, plan_shares
@@ -79,9 +80,23 @@ class Prepared:
         return derive_seed(self.settings.seed, "generators")
 
     @cached_property
+    def fields(self) -> list[Field]:
+        """The columns generators know, conditions first."""
+        source = open_source(self.spark, self.settings.requests, "requests")
+        return codec_fields(self.settings, source.schema)
+
+    @cached_property
+    def _rules(self) -> Rules:
+        return make_rules(self.fields, self.settings.generator)
+
+    @cached_property
+    def _counts(self) -> tuple[dict[str, int], int]:
+        return count_by_segment(self._logged, self._rules.broken())
+
+    @property
     def n_left_out(self) -> int:
         """How many rows break a declared range or constraint, and are not learnt from."""
-        return 0
+        return self._counts[1]
 
     def close(self) -> None:
         """Let go of the kept rows."""
@@ -90,24 +105,22 @@ class Prepared:
     @cached_property
     def shares(self) -> list[Share]:
         """What every segment brings, the drifting ones first."""
-        counts = count_by_segment(self._logged)
-        return plan_shares(counts, self.chosen, self.settings.generator)
+        return plan_shares(self._counts[0], self.chosen, self.settings.generator)
 
     @cached_property
     def rows(self) -> DataFrame:
         """The planned rows of all segments; kept."""
-        return training_rows(self._logged, self.shares, self.seed).persist()
+        sound = self._logged.where(~self._rules.broken())
+        return training_rows(sound, self.shares, self.seed).persist()
 
     @cached_property
     def codec(self) -> Codec:
         """Fitted on the training rows."""
-        source = open_source(self.spark, self.settings.requests, "requests")
-        fields = codec_fields(self.settings, source.schema)
         # A targeted type gets a code of its own however rare: it is what will be asked for.
         targeted = plan_budget(self.sources.contributions, self.settings.augment)
         keep = {"request_type": sorted({cell.request_type for cell in targeted})}
         learnt = self.rows.where(F.col("part") == TRAINING)
-        return fit_codec(learnt, fields, self.settings.generator, self.seed, keep)
+        return fit_codec(learnt, self.fields, self.settings.generator, keep)
 
     @cached_property
     def axes(self) -> Profiles:

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from rehearsal.generate.codec.encode import Codec
-from rehearsal.generate.training.feed import Files
 from rehearsal.generate.training.plan import Share
+from rehearsal.generate.training.reader import Files
 from rehearsal.seeds import derive_seed, hash_order
 from rehearsal.settings import Generator, Settings
 from rehearsal.tables.schemas import COLD
@@ -89,9 +89,14 @@ def rows_of_users(rows: DataFrame, most: int, seed: int) -> DataFrame:
     ).drop("of_user")  # fmt: skip
 
 
-def count_by_segment(rows: DataFrame) -> dict[str, int]:
-    """Return segment -> rows. Bounded by the number of segments."""
-    return {row["segment_id"]: row["count"] for row in rows.groupBy("segment_id").count().collect()}
+def count_by_segment(rows: DataFrame, broken: Column) -> tuple[dict[str, int], int]:
+    """Return segment -> sound rows, and how many rows are broken. Bounded by the segments."""
+    counted = rows.groupBy("segment_id").agg(
+        F.count_if(~broken).alias("n"), F.count_if(broken).alias("n_broken")
+    )
+    found = counted.collect()
+    sound = {row["segment_id"]: row["n"] for row in found if row["n"] > 0}
+    return sound, sum(row["n_broken"] for row in found)
 
 
 def training_rows(rows: DataFrame, shares: Sequence[Share], seed: int) -> DataFrame:
@@ -135,7 +140,7 @@ def _reach(share: Share) -> float:
     Eight standard deviations of the number of rows found in it.
     """
     wanted = share.n_kept + 8 * share.n_kept**0.5 + 8
-    return min(1.0, wanted / share.n_logged)
+    return float(min(1.0, wanted / share.n_logged))
 
 
 def stage(

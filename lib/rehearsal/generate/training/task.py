@@ -81,7 +81,8 @@ def train_all(task: Task, training: Part, validation: Part, key: str) -> dict[st
         arguments = (task, training, validation, key)
         known = run_in_child(_train_all, arguments, task.settings.task_minutes * 60)
         checkpoint.finish("all", known)
-    return unpack(known)
+    found: dict[str, Any] = unpack(known)
+    return found
 
 
 def _train_all(task: Task, training: Part, validation: Part, key: str) -> bytes:

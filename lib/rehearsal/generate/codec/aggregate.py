@@ -1,0 +1,161 @@
+"""The tallies of all columns as one Spark aggregate over one pass of the rows.
+
+Rows are counted per (column, value) first; everything after works on those counts. So the result
+is exact and the same whatever the partitioning, and only bounded tallies reach the driver.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import Column, DataFrame, Row, Window
+from pyspark.sql import functions as F
+
+from rehearsal.generate.codec.tally import WHOLE, NumberTally, TextTally
+
+_ATOM, _REST, _TEXT, _MISSING = "atom", "rest", "text", "missing"
+
+
+Key = tuple[str, str]
+"""A column's name, and which part of it."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Something to tally: a STRING column, or a DOUBLE one with its bins and forced atoms."""
+
+    key: Key
+    column: Column
+    text: bool = False
+    bins: int = 1
+    forced: tuple[float, ...] = ()
+
+
+def aggregate(
+    rows: DataFrame, measures: Sequence[Measure], limit: int, min_count: int
+) -> dict[Key, NumberTally | TextTally]:
+    """Return key -> tally, as `tally_numbers` and `tally_texts` define it.
+
+    Args:
+        rows: passed over once.
+        measures: what to tally.
+        limit: categories per column.
+        min_count: rows below which a value is told of nobody.
+    """
+    tallied = _slots(_counted(rows, measures), limit, min_count)
+    # Bounded: columns x (limit, or bins and as many atoms).
+    found: dict[int, list[Row]] = defaultdict(list)
+    for row in tallied.collect():
+        found[row["position"]].append(row)
+    return {
+        measure.key: (_text_tally if measure.text else _number_tally)(found[position])
+        for position, measure in enumerate(measures)
+    }
+
+
+def _counted(rows: DataFrame, measures: Sequence[Measure]) -> DataFrame:
+    """Return (position, bins, text, number, forced, n): rows per value."""
+    entries = []
+    for position, measure in enumerate(measures):
+        text = measure.column.cast("string") if measure.text else F.lit(None).cast("string")
+        number = F.lit(None).cast("double") if measure.text else measure.column.cast("double")
+        forced = F.coalesce(number.isin(*measure.forced), F.lit(False))
+        entries.append(
+            F.struct(
+                F.lit(position).alias("position"), F.lit(measure.bins).alias("bins"),
+                text.alias("text"), number.alias("number"),
+                (forced if measure.forced else F.lit(False)).alias("forced"),
+            )
+        )  # fmt: skip
+    keys = [f"entry.{name}" for name in ("position", "bins", "text", "number", "forced")]
+    exploded = rows.select(F.explode(F.array(*entries)).alias("entry")).select(*keys)
+    return exploded.groupBy(*exploded.columns).agg(F.count("*").alias("n"))
+
+
+def _slots(counted: DataFrame, limit: int, min_count: int) -> DataFrame:
+    """Return one row per column and kept category, atom, or quantile group."""
+    ranked = _ranked(_kinds(counted, min_count))
+    number, n, n_rest, reached = map(F.col, ("number", "n", "n_rest", "reached"))
+    before = reached - n
+    is_rest = F.col("kind") == _REST
+    group = F.floor(before * F.col("bins") / n_rest)
+    return (
+        ranked.where((F.col("kind") != _TEXT) | (F.col("place") <= limit))
+        .withColumn("slot", F.when(is_rest, group).otherwise(F.col("place")))
+        .groupBy("position", "kind", "slot")
+        .agg(
+            F.first("text").alias("text"),
+            F.min("number").alias("lowest"),
+            F.max("number").alias("highest"),
+            F.sum("n").alias("n"),
+            F.max("n_seen").alias("n_seen"),
+            F.max("n_distinct").alias("n_distinct"),
+            F.min(F.when(is_rest & (reached >= min_count), number)).alias("low"),
+            F.max(F.when(is_rest & (n_rest - before >= min_count), number)).alias("high"),
+            F.min(F.when(is_rest & (2 * reached >= n_rest), number)).alias("middle"),
+            F.bool_and((number == F.floor(number)) & (F.abs(number) < WHOLE)).alias("whole"),
+        )
+    )
+
+
+def _kinds(counted: DataFrame, min_count: int) -> DataFrame:
+    """Add what each value is counted as, and its column's rows and distinct values."""
+    number, text, n = F.col("number"), F.col("text"), F.col("n")
+    finite = number.isNull() | (F.abs(number) < F.lit(float("inf")))
+    column = Window.partitionBy("position")
+    share = F.when(F.col("n_distinct") > F.col("bins"), F.ceil(F.col("n_seen") / F.col("bins")))
+    kind = (
+        F.when(text.isNotNull(), F.lit(_TEXT))
+        .when(number.isNull(), F.lit(_MISSING))
+        .when(F.col("forced") | (n >= F.greatest(F.lit(min_count), share)), F.lit(_ATOM))
+        .otherwise(F.lit(_REST))
+    )
+    return (
+        counted.where(finite & (text.isNull() | (n >= min_count)))
+        .withColumns(
+            {
+                "n_seen": F.sum(F.when(number.isNotNull(), n)).over(column),
+                "n_distinct": F.count("number").over(column),
+            }
+        )
+        .withColumn("kind", kind)
+    )
+
+
+def _ranked(counted: DataFrame) -> DataFrame:
+    """Add each value's place, and how many of the other numbers' rows are reached with it."""
+    rest = F.when(F.col("kind") == _REST, F.col("n")).otherwise(F.lit(0))
+    column = Window.partitionBy("position")
+    # Categories by falling count, numbers by rising value; missing last.
+    falling = F.when(F.col("kind") == _TEXT, -F.col("n"))
+    ascending = column.orderBy(F.col("kind") == _MISSING, falling, "text", "number")
+    return counted.withColumns(
+        {
+            "n_rest": F.sum(rest).over(column),
+            "reached": F.sum(rest).over(ascending),
+            "place": F.row_number().over(ascending),
+        }
+    )
+
+
+def _text_tally(rows: Sequence[Row]) -> TextTally:
+    kept = sorted((row for row in rows if row["kind"] == _TEXT), key=lambda row: row["slot"])
+    counts = tuple((row["text"], row["n"]) for row in kept)
+    return TextTally(counts, any(row["kind"] == _MISSING for row in rows))
+
+
+def _number_tally(rows: Sequence[Row]) -> NumberTally:
+    found = sorted((r for r in rows if r["kind"] != _MISSING), key=lambda row: row["lowest"])
+    rest = [row for row in found if row["kind"] == _REST]
+    infinity = float("inf")
+    return NumberTally(
+        max((row["n_seen"] for row in found), default=0),
+        max((row["n_distinct"] for row in found), default=0),
+        len(found) < len(rows),
+        bool(found) and all(row["whole"] for row in found),
+        tuple(row["lowest"] + 0.0 for row in found if row["kind"] == _ATOM),
+        tuple((row["lowest"], row["highest"], row["n"]) for row in rest),
+        min((row["low"] for row in rest if row["low"] is not None), default=infinity),
+        max((row["high"] for row in rest if row["high"] is not None), default=-infinity),
+        min((row["middle"] for row in rest if row["middle"] is not None), default=infinity),
+    )

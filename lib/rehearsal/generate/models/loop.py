@@ -1,0 +1,278 @@
+"""The training loop of a network: schedule, averaged weights, early stopping, resuming.
+
+Imports torch.
+"""
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rehearsal.errors import ModelError
+from rehearsal.generate.models.generator import Checkpoint, Feed, Point, Report, Rows
+from rehearsal.generate.models.layout import Codes
+from rehearsal.generate.models.parallel import is_leader, n_processes, share_gradients, steps, summed
+from rehearsal.seeds import derive_seed
+from rehearsal.settings import Generator as Settings
+
+WEIGHT_DECAY = 0.01
+EVALUATED_ROWS = 4096
+MAX_BATCH_ROWS = 4096
+MIN_BATCH_ROWS = 16
+# Steps after which more training no longer pays; the learning rate falls to nothing by then.
+STEPS = 2500
+WARM_STEPS = 50
+AVERAGED = 0.995
+
+
+class Network(nn.Module, ABC):
+    """What the loop trains."""
+
+    @abstractmethod
+    def losses(
+        self, tokens: Tensor, profiles: Tensor, generator: torch.Generator, *, training: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return per row what is minimised, -log p or its bound in nats, and KL; shape (n,)."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How many rows a step has and how many epochs there are at most."""
+
+    batch_rows: int
+    epochs: int
+    n_steps: int
+
+    @classmethod
+    def of(cls, settings: Settings, n_rows: int) -> "Schedule":
+        """Return the schedule for so many training rows in all."""
+        many = min(max(settings.batch_rows, n_rows // 256), MAX_BATCH_ROWS)
+        batch_rows = min(many, max(MIN_BATCH_ROWS, n_rows // 10))
+        per_epoch = max(1, -(-n_rows // batch_rows))
+        epochs = min(settings.max_epochs, max(1, -(-STEPS // per_epoch)))
+        return cls(batch_rows, epochs, epochs * per_epoch)
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step as a share of the highest: warm-up, then a cosine."""
+        falling = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.n_steps)))
+        return falling * min(1.0, (step + 1) / WARM_STEPS)
+
+
+def rebatched(batches: Iterable[Codes], n: int) -> Iterator[Codes]:
+    """Yield the same rows in the same order, n at a time, the last time fewer."""
+    held: list[Codes] = []
+    n_held = 0
+    for batch in batches:
+        held.append(batch)
+        n_held += len(batch)
+        while n_held >= n:
+            rows = held[0] if len(held) == 1 else np.concatenate(held)
+            yield rows[:n]
+            held, n_held = [rows[n:]], n_held - n
+    if n_held:
+        yield np.concatenate(held)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The best weights met, by name, and how training went."""
+
+    weights: dict[str, Tensor]
+    curve: tuple[Point, ...]
+    best: Point
+
+
+class Training:
+    """One training under way: weights, their running average, the best of those, the optimiser.
+
+    Args:
+        network: trained in place.
+        rate: the highest learning rate.
+        schedule: of the steps.
+        seed: of everything drawn.
+    """
+
+    def __init__(self, network: Network, rate: float, schedule: Schedule, seed: int) -> None:
+        self.network, self.schedule, self.seed, self._rate = network, schedule, seed, rate
+        # Averaged weights are as good as those of a lower learning rate, at once.
+        self.averaged = copy.deepcopy(network)
+        self.best: dict[str, Tensor] = {}
+        self.curve: list[Point] = []
+        self.step = 0
+        self.device = next(network.parameters()).device
+        self._noise = torch.Generator(self.device).manual_seed(derive_seed(seed, "noise"))
+        self._optimiser = torch.optim.AdamW(
+            network.parameters(), lr=rate, weight_decay=WEIGHT_DECAY, fused=True
+        )
+
+    @property
+    def best_point(self) -> Point:
+        """The epoch with the lowest validation loss; the first of equal ones."""
+        return min(self.curve, key=lambda point: point.validation_nats)
+
+    def epoch(self, feed: Feed, profiles: Tensor) -> float:
+        """Train on every row once; return the mean loss in nats per row."""
+        total, n = 0.0, 0
+        order = derive_seed(self.seed, "epoch", len(self.curve) + 1)
+        own_rows = max(1, self.schedule.batch_rows // n_processes())
+        for batch, n_rows in steps(rebatched(feed.epoch(order), own_rows)):
+            total += self._step(torch.tensor(batch).to(self.device), profiles, n_rows)
+            n += n_rows
+        for own, averaged in zip(self.network.buffers(), self.averaged.buffers(), strict=True):
+            averaged.copy_(own)
+        total = float(summed(torch.tensor(total, dtype=torch.float64)))
+        if not math.isfinite(total):
+            raise ArithmeticError(f"the training loss is {total}; lower generator.learning_rate")
+        return total / n
+
+    def _step(self, rows: Tensor, profiles: Tensor, n_rows: int) -> float:
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._rate * self.schedule.rate(self.step)
+        nats = 0.0
+        self._optimiser.zero_grad()
+        if len(rows):
+            with automatic_precision(self.device):
+                objective, losses, _ = self.network.losses(
+                    rows[:, 1:], profiles[rows[:, 0]], self._noise, training=True
+                )
+            (objective.sum() / n_rows).backward()
+            nats = float(losses.detach().sum())
+        share_gradients(self.network.parameters())
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self._optimiser.step()
+        self.step += 1
+        # A short memory at first, when the weights still change a lot.
+        kept = min(AVERAGED, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for own, averaged in zip(
+                self.network.parameters(), self.averaged.parameters(), strict=True
+            ):
+                averaged.lerp_(own, 1 - kept)
+        return nats
+
+    def evaluate(self, rows: Rows, train_nats: float) -> Point:
+        """Add an epoch's losses to the curve and keep the averaged weights if they are the best."""
+        nats, kl = held_out(self.averaged, rows, derive_seed(self.seed, "evaluate"))
+        point = Point(len(self.curve) + 1, train_nats, float(nats.mean()), float(kl.mean()))
+        self.curve.append(point)
+        if self.best_point is point:
+            self.best = {k: v.detach().clone() for k, v in self.averaged.state_dict().items()}
+        return point
+
+    def finished(self, patience: int) -> bool:
+        """Return whether the schedule is at its end or `patience` epochs brought no gain."""
+        n = len(self.curve)
+        return n > 0 and (n >= self.schedule.epochs or n - self.best_point.epoch >= patience)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return everything that `resume` needs to go on as if nothing had happened."""
+        parts = {
+            "weights": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "best": self.best,
+        }
+        tensors = {f"{part}.{k}": v for part, values in parts.items() for k, v in values.items()}
+        for number, moments in self._optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{number}.{key}": value for key, value in moments.items()}
+        tensors["noise"] = self._noise.get_state()
+        tensors["step"] = torch.tensor(self.step)
+        tensors["curve"] = torch.tensor([astuple(p) for p in self.curve], dtype=torch.float64)
+        return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+
+    def resume(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from a `state`.
+
+        Raises:
+            ModelError: the state is not one of this network.
+        """
+        try:
+            self.network.load_state_dict(_part(tensors, "weights"))
+            self.averaged.load_state_dict(_part(tensors, "averaged"))
+            moments: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in _part(tensors, "optimiser").items():
+                number, key = name.split(".")
+                moments.setdefault(int(number), {})[key] = tensor
+            known = self._optimiser.state_dict()
+            self._optimiser.load_state_dict({**known, "state": moments})
+            self._noise.set_state(tensors["noise"])
+            self.step = int(tensors["step"])
+            self.curve = [Point(int(row[0]), *row[1:]) for row in tensors["curve"].tolist()]
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise ModelError(f"the checkpoint is not of this network: {error}") from error
+        self.best = {k: v.to(self.device) for k, v in _part(tensors, "best").items()}
+
+
+def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    found = {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
+    if not found:
+        raise KeyError(part)
+    return found
+
+
+def automatic_precision(device: torch.device) -> torch.autocast:
+    """Return the context in which matrix products are in bfloat16 where that is faster."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
+@torch.no_grad()
+def held_out(network: Network, rows: Rows, seed: int) -> tuple[Tensor, Tensor]:
+    """Return negative evidence bound and KL in nats, both shape (n,), on the CPU in float64.
+
+    The same seed draws the same noise, so that networks differ by their weights only.
+    """
+    device = next(network.parameters()).device
+    noise = torch.Generator(device).manual_seed(seed)
+    codes = torch.tensor(rows.codes).split(EVALUATED_ROWS)
+    profiles = torch.tensor(rows.profiles[rows.segment], dtype=torch.float).split(EVALUATED_ROWS)
+    parts = [
+        network.losses(part.to(device), described.to(device), noise, training=False)[1:]
+        for part, described in zip(codes, profiles, strict=True)
+    ]
+    nats, kl = (torch.cat(kind).double().cpu() for kind in zip(*parts, strict=True))
+    return nats, kl
+
+
+def train(
+    network: Network,
+    feed: Feed,
+    validation: Rows,
+    settings: Settings,
+    seed: int,
+    report: Report,
+    checkpoint: Checkpoint | None,
+    rate: float,
+) -> Trained:
+    """Return the averaged weights with the lowest validation loss.
+
+    Args:
+        network: trained in place.
+        feed: training rows of this process.
+        validation: rows held out.
+        settings: the section `generator`.
+        seed: of everything drawn.
+        report: told of every epoch.
+        checkpoint: where training under way is kept and found again.
+        rate: the highest learning rate.
+
+    Raises:
+        ArithmeticError: the loss is no longer finite.
+    """
+    n_rows = int(summed(torch.tensor(feed.n_rows)))
+    training = Training(network, rate, Schedule.of(settings, n_rows), seed)
+    kept = checkpoint.load() if checkpoint is not None else None
+    if kept is not None:
+        training.resume(kept)
+    profiles = torch.tensor(feed.profiles, dtype=torch.float).to(training.device)
+    while not training.finished(settings.patience):
+        train_nats = training.epoch(feed, profiles)
+        point = training.evaluate(validation, train_nats)
+        if is_leader():
+            report(point)
+            if checkpoint is not None:
+                checkpoint.save(training.state(), tuple(training.curve))
+    return Trained(training.best, tuple(training.curve), training.best_point)

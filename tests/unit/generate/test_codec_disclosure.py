@@ -1,0 +1,84 @@
+"""What the codec's text tells: nothing that fewer than `min_count` rows have."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rehearsal.generate.codec.fit_codec import fields_of, fit_codec_frame
+from rehearsal.generate.codec.tally import fit_numeric
+from rehearsal.settings import Generator
+
+CANARY = 987_654_321.0
+
+
+def numbers_in(value: object) -> set[float]:
+    if isinstance(value, dict):
+        return set().union(*map(numbers_in, value.values()))
+    if isinstance(value, list):
+        return set().union(*map(numbers_in, value))
+    return {float(value)} if isinstance(value, int | float) else set()
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("shape", ["normal", "few values", "spike"])
+def test_a_planted_extreme_value_is_nowhere_in_the_text(sign: float, shape: str) -> None:
+    rng = np.random.default_rng(3)
+    values = {
+        "normal": rng.normal(0, 1, 500),
+        "few values": rng.integers(0, 4, 500).astype(float),
+        "spike": np.where(rng.random(500) < 0.9, 0.0, rng.normal(0, 1, 500)),
+    }[shape]
+    values[17] = sign * CANARY
+    stamps = pd.Series(pd.date_range("2024-01-01", periods=500, freq="7h"))
+    stamps[17] = pd.Timestamp("2024-01-01") + sign * pd.Timedelta(days=9_999, seconds=12_345)
+    words = np.array(["often"] * 500, dtype=object)
+    words[17] = "canary"
+    frame = pd.DataFrame({"x": values, "t": stamps, "w": words})
+    codec = fit_codec_frame(frame, fields_of(frame, []), Generator())
+    text = codec.to_json()
+    assert "canary" not in text
+    told = numbers_in(json.loads(text))
+    instant = stamps[17].timestamp()
+    assert not told & {sign * CANARY, instant, instant // 86_400, (instant // 86_400 + 3) // 7}
+    decoded = codec.decode(codec.encode(frame), np.random.default_rng(1))
+    assert decoded["x"].abs().max() < 10
+    assert decoded["t"].between(pd.Timestamp("2024-01-01", tz="UTC"),
+                                pd.Timestamp("2024-06-01", tz="UTC")).all()  # fmt: skip
+
+
+@given(
+    st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=150), st.integers(1, 8), st.integers(4, 12)
+)
+def test_the_outer_ends_leave_out_min_count_less_one_rows_on_either_side(
+    values: list[float], min_count: int, bins: int
+) -> None:
+    numeric = fit_numeric(np.array(values), bins, min_count)
+    rest = np.sort([v for v in values if v not in numeric.atoms])
+    if not numeric.lows:
+        assert len(rest) < min_count
+        return
+    if len(rest) >= 2 * min_count - 1:
+        assert numeric.lows[0] == rest[min_count - 1]
+        assert numeric.highs[-1] == rest[-min_count]
+    else:
+        assert numeric.lows == numeric.highs == (rest[(len(rest) - 1) // 2],)
+
+
+def test_bins_hold_about_as_many_rows_each() -> None:
+    values = np.random.default_rng(5).lognormal(0, 2, 10_000)
+    numeric = fit_numeric(values, 32, 10)
+    counts = np.bincount(numeric.encode(values), minlength=33)
+    assert counts.tolist() == pytest.approx([0] + [312.5] * 32, abs=1)
+
+
+def test_rare_categories_are_pooled_and_the_rarest_forgotten() -> None:
+    words = ["a"] * 50 + ["b"] * 40 + ["c"] * 30 + ["d"] * 10 + ["e"] * 9
+    frame = pd.DataFrame({"w": words})
+    settings = Generator(max_categories=2, min_count=10)
+    (column,) = fit_codec_frame(frame, fields_of(frame, []), settings).generated
+    assert column.kept == ("a", "b")
+    assert column.pooled == (("c", 30), ("d", 10))

@@ -1,4 +1,7 @@
-"""A run of many segments, windows and all metrics, every tenth segment drifting since half-way."""
+"""A run of many segments, windows and all metrics, every tenth segment drifting since half-way.
+
+Each of those that drift has tried three generators in each of forty rounds.
+"""
 
 import dataclasses
 from datetime import datetime
@@ -6,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from generators_report import BLURRED, GOOD, STALE, curve_rows, gate_rows_of, round_rows
 
 from rehearsal.report.findings import drawn, findings
 from rehearsal.report.frames import COLUMNS, ReportData
@@ -24,7 +28,12 @@ TESTS = dict.fromkeys([*BINNED, *VALUED], "distribution") | dict.fromkeys(
 )
 THRESHOLDS = {"kl_nats": 0.05, "kpi_relative_change": 0.1}
 EDGES = [0.0612, 0.1347, 0.2218, 0.305, 0.4021, 0.5, 0.6103, 0.7219, 0.8614]
-N_TYPES = 30
+N_TYPES, N_ROUNDS = 30, 40
+REFUSED = "; ".join(
+    f"{who} refused: DCR share 0.611 is above gate.max_dcr_share 0.550; real halves reach 0.498, "
+    "independent columns 0.503."
+    for who in ("serving", "segment", "all")
+)
 
 
 def frame(name: str, values: pd.DataFrame | dict[str, Any]) -> pd.DataFrame:
@@ -41,6 +50,7 @@ def large_run(small: ReportData, n_windows: int) -> ReportData:
         scores=score_rows(segments, windows, drifting),
         onsets=onset_rows(windows, drifting),
         contributions=contribution_rows(drifting),
+        **generator_frames(drifting),
         bins=frame("bins", {"output": ["value", "class"], "edges": [EDGES, []],
                             "classes": [[], ["buy", "browse", "leave"]]}),
     )  # fmt: skip
@@ -111,6 +121,28 @@ def contribution_rows(drifting: list[str]) -> pd.DataFrame:
                 for i in range(N_TYPES)
             ]  # fmt: skip
     return frame("contributions", pd.DataFrame(rows))
+
+
+def generator_frames(drifting: list[str]) -> dict[str, pd.DataFrame]:
+    served = ("segment", "all", "serving", "resampled")
+    synthesizers = [
+        {"segment_id": None, "kind": "vae", "status": "fitted", "n_rows": 300_000, "n_epochs": 60,
+         "validation_nats": 7.6, "kl_nats": 2.0, "device": "cpu", "base_run_id": "r1"},
+        *({"segment_id": one, "kind": "vae", "status": "fitted", "served_by": served[i % 4],
+           "n_rows": 900 + i, "n_epochs": 20, "base_nats": 7.4, "validation_nats": 7.2 + i / 1000,
+           "base_run_id": "r1", "reason": REFUSED} for i, one in enumerate(drifting)),
+    ]  # fmt: skip
+    tried = {"serving": STALE, "segment": BLURRED, "all": GOOD}
+    scores = [
+        row
+        for segment in drifting
+        for candidate, values in tried.items()
+        for row in gate_rows_of(segment, candidate, values)
+    ]
+    curves = [row for one in (None, *drifting) for row in curve_rows(one, 9.5, 60)]
+    made = {"synthesizers": synthesizers, "curves": curves, "gate": scores,
+            "rounds": round_rows(drifting, N_ROUNDS)}  # fmt: skip
+    return {name: frame(name, pd.DataFrame(rows)) for name, rows in made.items()}
 
 
 def joint_rows(segments: list[str | None], windows: pd.DatetimeIndex) -> pd.DataFrame:

@@ -18,6 +18,9 @@ from rehearsal.tables.schemas import (
     DRIFT_COUNTS,
     DRIFT_ONSETS,
     DRIFT_SCORES,
+    EFFECTS,
+    GENERATOR_ROUNDS,
+    GENERATOR_SCORES,
     REPLAYS,
     SEGMENT_MIGRATIONS,
     SEGMENT_PROFILES,
@@ -114,8 +117,13 @@ def put_second_half(job: Job) -> None:
     )  # fmt: skip
     put(job, DRIFT_CONTRIBUTIONS, [part], run_id="r1")
     curve = [Row(epoch=e, train_nats=3.0 / e, validation_nats=4.0 / e, kl_nats=0.1) for e in (1, 2)]
-    fitted = Row(segment_id="s1", status="fitted", n_rows=90, n_epochs=2, curves=curve)
-    put(job, SYNTHESIZERS, [fitted], run_id="r1")
+    base = Row(segment_id=None, status="fitted", n_rows=900, n_epochs=2, curves=curve)
+    fitted = Row(segment_id="s1", status="fitted", served_by="segment", n_rows=90, curves=curve)
+    put(job, SYNTHESIZERS, [base, fitted], run_id="r1")
+    score = Row(segment_id="s1", candidate="segment", judged_on="s1", n_test=80, score="c2st",
+                value=0.6, half_vs_half=0.5, independent=0.9, limit=0.75, passed=True)  # fmt: skip
+    put(job, GENERATOR_SCORES, [score], run_id="r1")
+    put_rounds(job)
     made = [
         Row(
             rehearsal_segment_id="s1",
@@ -125,6 +133,21 @@ def put_second_half(job: Job) -> None:
         for kind in ("buy", "buy", "search")
     ]
     put(job, SYNTHETIC_REQUESTS, made, rehearsal_run_id="r1")
+
+
+def put_rounds(job: Job) -> None:
+    """Three rounds of the history, the last one after the run of the report, and one of another."""
+    for number, (run_id, segmentation) in enumerate(
+        (("r0", "main"), ("r1", "main"), ("r2", "main"), ("x", "other")), start=1
+    ):
+        one = Row(segment_id="s1", round=number, segmentation=segmentation, kept="fresh", why="w",
+                  fresh_c2st_auc=0.6, serving_c2st_auc=0.7)  # fmt: skip
+        put(job, GENERATOR_ROUNDS, [one], run_id=run_id)
+    effects = [
+        Row(scope=scope, segment_id="s1", request_type=kind, effect_per_1000=rate)
+        for scope, kind, rate in (("segment", None, 12.5), ("cell", "buy", 70.0))
+    ]
+    put(job, EFFECTS, effects, run_id="r0")
 
 
 def test_a_run_that_was_never_scored_is_refused_with_the_way_out(job: Job) -> None:
@@ -154,7 +177,12 @@ def test_the_step_writes_and_logs_the_page_with_and_without_later_steps(job: Job
     assert list(data.events.iloc[0]) == ["born", "s2", ["s1"], 0.9, 6]
     assert list(data.migrations["from_segment_id"]) == ["s1"]
     assert list(data.samples["user_id"]) == ["c7"]
-    assert list(data.curves["epoch"]) == [1, 2]
+    assert [list(data.curves[name]) for name in ("segment_id", "epoch")] == [
+        [None, None, "s1", "s1"], [1, 2, 1, 2],
+    ]  # fmt: skip
+    assert list(data.gate[["candidate", "score", "passed"]].iloc[0]) == ["segment", "c2st", True]
+    rounds = data.rounds[["run_id", "effect_per_1000"]].astype(object)
+    assert rounds.where(rounds.notna(), None).to_numpy().tolist() == [["r0", 12.5], ["r1", None]]
     joints = [
         (one.segment_id, one.output, one.window_start, list(one.joint_bins))
         for one in data.joints.itertuples()

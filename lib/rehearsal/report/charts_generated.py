@@ -16,31 +16,41 @@ _EFFECT_TOOLTIP = [
 ]
 
 
-def losses(width: Width) -> Figure:
-    """Training and validation loss per epoch of the chosen segment's generator."""
-    chart = (
-        alt.Chart(alt.NamedData(name="curves"))
-        .transform_filter("datum.key === segment")
-        .transform_fold(["training", "validation"], as_=["rows", "nats"])
-        .mark_line(point=alt.OverlayMarkDef(size=18), strokeWidth=2)
-        .encode(
-            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, grid=False)),
-            y=alt.Y("nats:Q", title="loss, nats per row").scale(zero=False),
-            color=alt.Color("rows:N", title=None).scale(
-                domain=["training", "validation"], range=[GREY, ORANGE]
-            ),
-            strokeDash=alt.StrokeDash("rows:N", title=None).scale(
-                domain=["training", "validation"], range=[[4, 3], [1, 0]]
-            ),
-            tooltip=["epoch:Q", "rows:N", alt.Tooltip("nats:Q", format=".4~g")],
-        )
-        .properties(
-            width=width,
-            height=220,
-            description="Loss per epoch of the chosen segment's generator, lower is better.",
-        )
+def losses(who: str, told: str, follows: tuple[str, ...], width: Width) -> Figure:
+    """Loss per epoch on rows learnt from and held out; the epoch whose weights are kept is ringed.
+
+    Args:
+        who: expression of whose rows they are.
+        told: the same in words.
+        follows: as of `Figure`.
+        width: of the chart.
+    """
+    names, rows = ["training", "held-out"], alt.Chart(alt.NamedData(name="curves"))
+    both = (
+        rows.transform_filter(f"datum.key === {who}")
+        .transform_fold(names, as_=["rows", "nats"])
+        .transform_filter("isValid(datum.nats)")
     )
-    return Figure(chart, "curves", ("key",))
+    x = alt.X("epoch:Q", title="epoch").axis(tickMinStep=1, format="d", grid=False)
+    x = x.scale(zero=False, nice=False, padding=8)
+    y = alt.Y("nats:Q", title="loss, nats per row").scale(zero=False)
+    lines = both.mark_line(point=alt.OverlayMarkDef(size=18), strokeWidth=2).encode(
+        x=x,
+        y=y,
+        color=alt.Color("rows:N", title=None)
+        .scale(domain=names, range=[GREY, ORANGE])
+        .legend(symbolType="stroke"),
+        strokeDash=alt.StrokeDash("rows:N", title=None).scale(domain=names, range=[[4, 3], [1, 0]]),
+        tooltip=["epoch:Q", "rows:N", alt.Tooltip("nats:Q", format=".4~g")],
+    )
+    kept = both.transform_filter("datum.kept === 1 && datum.rows === 'held-out'")
+    ring = kept.mark_point(size=200, color=INK, strokeWidth=1.8).encode(x=x, y=y)
+    chart = alt.layer(lines, ring).properties(
+        width=width,
+        height=200,
+        description=f"Loss per epoch of {told}, lower is better; ringed: the weights kept.",
+    )
+    return Figure(chart, "curves", follows)
 
 
 def marginals(column: str, rows: str, *, categorical: bool, width: Width) -> Figure:

@@ -2,8 +2,8 @@
 
 What comes to the driver is bounded by segments x windows x metrics, drawn segments x windows x
 bins^2, segments x request types, segments x columns x bins, segments x epochs, segments x
-features, segments x segments, or the size of a sample that is fixed; nothing here grows with users
-or requests.
+candidates x scores, segments x MAX_ROUNDS, segments x features, segments x segments, or the size
+of a sample that is fixed; nothing here grows with users or requests.
 """
 
 from collections.abc import Mapping
@@ -31,6 +31,8 @@ from rehearsal.tables.schemas import (
     DRIFT_SCORES,
     EFFECTS,
     FIDELITY,
+    GENERATOR_ROUNDS,
+    GENERATOR_SCORES,
     QUARANTINE,
     REPLAYS,
     SEGMENT_MIGRATIONS,
@@ -40,6 +42,9 @@ from rehearsal.tables.schemas import (
     SYNTHESIZERS,
     SYNTHETIC_REQUESTS,
 )
+
+MAX_ROUNDS = 40
+"""Rounds of generators that are shown; older ones are in generator_rounds."""
 
 
 def read_report_data(job: Job) -> ReportData:
@@ -75,6 +80,8 @@ def read_report_data(job: Job) -> ReportData:
         drivers=_frame("drivers", _rows(job, DRIFT_DRIVERS, run)),
         synthesizers=_frame("synthesizers", fitted),
         curves=_frame("curves", _curves(fitted)),
+        gate=_frame("gate", _rows(job, GENERATOR_SCORES, run)),
+        rounds=_frame("rounds", _rounds(job)),
         generated=_frame("generated", _generated(job)),
         fidelity=_frame("fidelity", _rows(job, FIDELITY, run)),
         effects=_frame("effects", _rows(job, EFFECTS, run)),
@@ -181,6 +188,27 @@ def _curves(fitted: DataFrame | None) -> DataFrame | None:
     return None if fitted is None else fitted.select("segment_id", F.inline("curves"))
 
 
+def _rounds(job: Job) -> DataFrame | None:
+    """Return the latest MAX_ROUNDS of the history up to this run's, each with its run's effect."""
+    rounds = _rows(job, GENERATOR_ROUNDS, {})
+    if rounds is None:
+        return None
+    rounds = rounds.where(F.col("segmentation") == job.settings.segments.name)
+    # The report of an earlier run, written again, must not know what came later.
+    own = F.max(F.when(F.col("run_id") == job.run_id, F.col("round")))
+    last = rounds.agg(F.coalesce(own, F.max("round"))).collect()[0][0]
+    if last is None:
+        return None
+    rounds = rounds.where(F.col("round").between(last - MAX_ROUNDS + 1, last))
+    told = ["effect_per_1000", "effect_ci_low", "effect_ci_high"]
+    effects = _rows(job, EFFECTS, {"scope": "segment"})
+    if effects is None:
+        return rounds.withColumns({name: F.lit(None).cast("double") for name in told})
+    # The effects of all runs and cells grow; the rounds that are shown do not.
+    measured = effects.select("run_id", "segment_id", *told)
+    return rounds.join(measured, ["run_id", "segment_id"], "left")
+
+
 def _generated(job: Job) -> DataFrame | None:
     rows = _rows(job, SYNTHETIC_REQUESTS, {"rehearsal_run_id": job.run_id})
     if rows is None:
@@ -195,5 +223,5 @@ def _generated(job: Job) -> DataFrame | None:
 _ORDER = (
     "step", "source_table", "scope", "segment_id", "window_start", "output", "metric", "test",
     "size_metric", "column_name", "bin", "rank", "request_type", "epoch", "from_segment_id",
-    "to_segment_id", "user_id", "reason",
+    "to_segment_id", "user_id", "reason", "round", "run_id", "candidate", "score",
 )  # fmt: skip

@@ -20,7 +20,9 @@ from rehearsal.report.scores import (
 from rehearsal.report.since import Onsets, Since, onsets
 
 _TOP_TYPES, _TOLD_SEGMENTS = 3, 3
-_MAX_DRAWN, _MIN_DRAWN, _MAX_SCORES, _SCORES_PER_SEGMENT = 61, 6, 15_000, 12
+_MAX_DRAWN, _MIN_DRAWN, _MAX_SCORES = 61, 6, 15_000
+# What is held beside a segment's scores, as scores of that size.
+_SCORES_PER_SEGMENT, _SCORES_PER_GENERATOR = 12, 60
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def drawn(data: ReportData, found: Sequence[Finding]) -> tuple[Finding, ...]:
     every segment takes the room of some scores.
     """
     each = data.scores["window_start"].nunique() * len(offered(measures(data)))
+    each += _SCORES_PER_GENERATOR * bool(len(data.gate))
     room = _MAX_SCORES - _SCORES_PER_SEGMENT * len(found)
     fitting = max(room // max(each, 1), _MIN_DRAWN)
     return tuple(found[: min(fitting, _MAX_DRAWN)])

@@ -55,10 +55,19 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "status",
     ),
     "synthesizers": (
-        "segment_id", "status", "reason", "n_rows", "n_epochs", "validation_nats", "kl_nats",
-        "device",
+        "segment_id", "kind", "status", "served_by", "reason", "n_rows", "n_left_out", "n_epochs",
+        "base_nats", "validation_nats", "kl_nats", "device", "epsilon", "delta", "base_run_id",
     ),
     "curves": ("segment_id", "epoch", "train_nats", "validation_nats"),
+    "gate": (
+        "segment_id", "candidate", "judged_on", "n_test", "score", "value", "half_vs_half",
+        "independent", "limit", "passed", "note",
+    ),
+    "rounds": (
+        "segment_id", "round", "run_id", "kept", "why", "fresh_c2st_auc", "serving_c2st_auc",
+        "fresh_quality", "serving_quality", "serving_run_id", "effect_per_1000", "effect_ci_low",
+        "effect_ci_high",
+    ),
     "generated": ("segment_id", "request_type", "n_synthetic"),
     "fidelity": (
         "segment_id", "column_name", "kind", "bin", "label", "n_logged", "n_synthetic",
@@ -81,6 +90,8 @@ class ReportData:
     `segment_id` is None for all users. Times are UTC and naive. `segmentation` has the row of the
     segments in force, or none; `k_curve`, `k_distances` and `events` are that row's lists.
     `joints` has the joint histograms of the segments that are drawn, and of all users.
+    In `synthesizers` and `curves` no segment means the generator of all segments. `rounds` has
+    those of earlier runs too, and the effect that each round's own run measured of the segment.
     """
 
     run_id: str
@@ -108,6 +119,8 @@ class ReportData:
     drivers: pd.DataFrame
     synthesizers: pd.DataFrame
     curves: pd.DataFrame
+    gate: pd.DataFrame
+    rounds: pd.DataFrame
     generated: pd.DataFrame
     fidelity: pd.DataFrame
     effects: pd.DataFrame

@@ -74,8 +74,9 @@
     pickers.part.disabled = parts.size < 2;
   }
 
-  function cell(text, kind) {
-    const made = document.createElement("td");
+  function cell(text, kind, tag = "td") {
+    const made = document.createElement(tag);
+    if (tag === "th") made.scope = "row";
     made.textContent = text;
     made.className = kind || "";
     return made;
@@ -109,13 +110,32 @@
     document.getElementById("no-measures").hidden = own.length > 0;
   }
 
+  // Tables of the chosen segment are filled from the rows that its charts are drawn of.
+  function showTables() {
+    for (const body of document.querySelectorAll("[data-rows]")) {
+      const columns = body.dataset.columns.split(" ").map((one) => one.split(":"));
+      const { only } = body.dataset;
+      const own = ofSegment(body.dataset.rows).filter((row) => !only || row.kind === only);
+      body.replaceChildren(...own.map((row) => {
+        const line = document.createElement("tr");
+        line.append(...columns.map(([name, kind], place) => {
+          const value = row[name];
+          const text = typeof value === "number" ? number(value) : value || "–";
+          return cell(text, kind, place ? "td" : "th");
+        }));
+        return line;
+      }));
+      body.closest("table").hidden = body.children.length === 0;
+    }
+  }
+
   function showTexts() {
     for (const element of document.querySelectorAll("[data-segment]")) {
       element.hidden = element.dataset.segment !== state.segment;
     }
-    const unexplained = document.getElementById("no-why");
-    if (unexplained) {
-      unexplained.hidden = document.querySelector("#why [data-segment]:not([hidden])") !== null;
+    for (const otherwise of document.querySelectorAll("[data-otherwise]")) {
+      otherwise.hidden =
+        otherwise.parentElement.querySelector("[data-segment]:not([hidden])") !== null;
     }
     for (const row of document.querySelectorAll("[data-row]")) {
       row.classList.toggle("chosen", row.dataset.row === state.segment);
@@ -172,6 +192,7 @@
     settle(change);
     showTexts();
     showMeasures();
+    showTables();
     showFigures();
     if (!(await draw())) return;
     document.body.dataset.shown = `${state.segment} ${state.measure}`;

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from rehearsal.report import (
     charts,
     charts_flows,
+    charts_gate,
     charts_generated,
     charts_joint,
     charts_parts,
@@ -31,6 +32,7 @@ from rehearsal.report.rows import (
     plain,
     script_json,
 )
+from rehearsal.report.rows_generated import BASE_KEY, generator_rows
 from rehearsal.report.rows_joint import WHOLE
 from rehearsal.report.rows_segments import MAX_COLUMNS
 from rehearsal.report.scores import ALL_KEY
@@ -41,7 +43,9 @@ from rehearsal.report.terms import (
     SEGMENT_GLOSSARY,
     TEST_GLOSSARY,
 )
+from rehearsal.report.terms_generated import GENERATOR_GLOSSARY
 from rehearsal.report.texts import FILTERS, page_tables
+from rehearsal.report.texts_generated import generator_texts
 from rehearsal.report.texts_segments import segment_texts
 from rehearsal.report.texts_why import why
 from rehearsal.settings import METRICS
@@ -53,9 +57,9 @@ _GLOBALS = "window.vegaEmbed = vegaEmbed;"
 def render(data: ReportData) -> str:
     """Return the page: no request leaves it, and no text of the user's is markup in it."""
     run = Reading(data)
-    frames = chart_rows(run)
+    frames = chart_rows(run) | generator_rows(data, run.keys)
     state = first_state(run, frames)
-    figures = _figures(run) | _segment_figures(data, frames)
+    figures = _figures(run) | _segment_figures(data, frames) | _generator_figures(frames)
     specs = {
         name: {
             "spec": figure.spec(state),
@@ -87,6 +91,7 @@ def render(data: ReportData) -> str:
         state_json=Markup(script_json(state)),  # noqa: S704 likewise
         why=why(run),
         **page_tables(run),
+        **generator_texts(run),
         **segment_texts(data, run.found),
         **_assets(),
     )
@@ -105,6 +110,7 @@ def _words() -> dict[str, Any]:
             "What is tested": TEST_GLOSSARY,
             "Numbers beside them": NUMBER_GLOSSARY,
             "Words of the section on segments": SEGMENT_GLOSSARY,
+            "Words of the sections on generators": GENERATOR_GLOSSARY,
         },
     }
 
@@ -137,8 +143,6 @@ def _figures(run: Reading) -> dict[str, Figure]:
         figures[f"bins_{output}"] = charts_joint.bin_shares(bins, "container")
     if len(data.contributions):
         figures["contributions"] = charts_parts.waterfall("container")
-    if len(data.synthesizers):
-        figures["losses"] = charts_generated.losses("container")
     for place, (column, kind) in enumerate(marginal_columns(data).items()):
         name = f"marginals_{place}"
         figures[name] = charts_generated.marginals(
@@ -146,6 +150,24 @@ def _figures(run: Reading) -> dict[str, Figure]:
         )
     if len(data.effects):
         figures["effect"] = charts_generated.effect("container")
+    return figures
+
+
+def _generator_figures(frames: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
+    """Return the charts of generators that have something to show."""
+    figures = {}
+    if len(frames["curves"]):
+        figures["losses_all"] = charts_generated.losses(
+            f"'{BASE_KEY}'", "the generator of all segments", (), "container"
+        )
+        figures["losses"] = charts_generated.losses(
+            "segment", "what the chosen segment adds", ("key",), "container"
+        )
+    if len(frames["gate"]):
+        figures["scales"] = charts_gate.scales("container")
+    if len(frames["rounds"]):
+        for name, title in (("auc", "C2ST AUC"), ("quality", "quality")):
+            figures[f"rounds_{name}"] = charts_gate.rounds(name, title, "container")
     return figures
 
 

@@ -41,7 +41,6 @@ def chart_rows(run: Reading) -> dict[str, pd.DataFrame]:
             ["key", "feature", "segment_mean", "overall_mean", "effect_size", "rank"]
         ],
         "contributions": waterfall_rows(_among(keyed(data.contributions), shown)),
-        "curves": _among(_curves(data), shown),
         "effects": _among(_effects(data, run.labels), shown),
         **segment_rows(data, run.labels),
     }
@@ -183,11 +182,6 @@ def _onsets(run: Reading, frame: pd.DataFrame) -> pd.Series:
             told[rows.index[near]] = "near"
             told[rows.index[rows["window"] == found.start]] = "start"
     return told
-
-
-def _curves(data: ReportData) -> pd.DataFrame:
-    names = {"train_nats": "training", "validation_nats": "validation"}
-    return keyed(data.curves).rename(columns=names)[["key", "epoch", "training", "validation"]]
 
 
 def _effects(data: ReportData, labels: Mapping[str, str]) -> pd.DataFrame:

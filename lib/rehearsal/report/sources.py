@@ -73,3 +73,12 @@ LLOYD = _paper("Lloyd 1982", "10.1109/TIT.1982.1056489")
 HENNIG = _paper("Hennig 2007", "10.1016/j.csda.2006.11.025")
 DBSCAN = Source("scikit-learn, DBSCAN", f"{_SKLEARN}clustering.html#dbscan")
 KINGMA = _preprint("Kingma & Welling 2014", "1312.6114")
+
+# The gate of the generators
+LOPEZ_PAZ = _preprint("Lopez-Paz & Oquab 2017", "1610.06545")
+YEOM = _paper("Yeom et al. 2018", "10.1109/CSF.2018.00027")
+ESTEBAN = _preprint("Esteban, Hyland & Rätsch 2017", "1706.02633")
+ZHAO = _preprint("Zhao et al. 2021", "2102.08369")
+DWORK = _paper("Dwork et al. 2006", "10.1007/11681878_14")
+SDMETRICS = Source("SDMetrics", "https://docs.sdv.dev/sdmetrics")
+PLATZER = _paper("Platzer & Reutterer 2021", "10.3389/fdata.2021.679939")

@@ -204,15 +204,6 @@ NUMBER_GLOSSARY = {
         "apart than effect.value_tolerance, or in other bins) ÷ all × 1,000.",
         "per 1,000 requests", "0 to 1,000", "higher = the models part more often", (by.CHURN,),
     ),
-    "nats per row": Term(
-        "Generator's loss: the variational bound on mean - ln(probability) of rows; validation: "
-        "of rows not trained on.",
-        "nats per row", "any", "lower = better told", (by.KINGMA,),
-    ),
-    "latent KL": Term(
-        "KL of a row's latent distribution to its prior: what the latent carries.",
-        "nats per row", _UP, "near 0 = the latent is unused", (by.KINGMA,),
-    ),
 }  # fmt: skip
 """What stands beside the scores and in the other sections."""
 

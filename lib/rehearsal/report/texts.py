@@ -20,9 +20,8 @@ _SMALLEST = 0.001
 def page_tables(run: Reading) -> dict[str, Any]:
     """Return what the page's tables hold, as plain values the template escapes."""
     data, labels, shown = run.data, run.labels, set(run.keys)
-    cells, generators, effects = (
-        frame[frame["key"].isin(shown)]
-        for frame in map(keyed, (data.generated, data.synthesizers, data.effects))
+    cells, effects = (
+        frame[frame["key"].isin(shown)] for frame in map(keyed, (data.generated, data.effects))
     )
     cells = cells.sort_values(["key", "n_synthetic", "request_type"], ascending=[True, False, True])
     return {
@@ -32,7 +31,6 @@ def page_tables(run: Reading) -> dict[str, Any]:
         "n_messages": len(data.alerts),
         "n_synthetic": int(data.generated["n_synthetic"].sum()),
         "cells": _labelled(cells, labels),
-        "generators": _labelled(generators, labels),
         "marginals": _marginals(data, shown),
         "effects": _effects(effects, labels),
     }

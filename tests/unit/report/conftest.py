@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from generators_report import curve_rows, gate_rows, round_rows, synthesizer_rows
 from large_report import large_run
 from segments_report import (
     START,
@@ -199,14 +200,13 @@ def run_by_hand() -> ReportData:
                 (2, "(other)", None, None, "not confirmed"),
             )
         ]),
-        synthesizers=frame("synthesizers", [
-            {"segment_id": "s1", "status": "fitted", "reason": None, "n_rows": 2000,
-             "n_epochs": 12, "validation_nats": 7.25, "kl_nats": 1.5, "device": "cpu"},
-            {"segment_id": "s3", "status": "insufficient_data", "reason": "9 rows", "n_rows": 9},
-        ]),
-        curves=frame("curves", [
-            {"segment_id": "s1", "epoch": e, "train_nats": 9 - e / 6, "validation_nats": 9 - e / 7}
-            for e in range(1, 13)
+        synthesizers=frame("synthesizers", synthesizer_rows()),
+        curves=frame("curves", [*curve_rows(None, 9.5, 24), *curve_rows("s1", 9.2, 12)]),
+        gate=frame("gate", gate_rows()),
+        rounds=frame("rounds", [
+            *round_rows(["s1"], 7),
+            *round_rows(["s2"], 2),
+            *round_rows(["s3"], 1, ["resampled"]),
         ]),
         generated=frame("generated", [
             {"segment_id": "s1", "request_type": "Sci-Fi", "n_synthetic": 320},

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from browser import needs_browser, noted
 
-from rehearsal.report.charts import NO_SCORE
+from rehearsal.report.charts import BLUE, NO_SCORE, ORANGE
 from rehearsal.report.frames import ReportData
 from rehearsal.report.page import render
 
@@ -133,6 +133,36 @@ LABELS = """
 """
 
 
+# Reads who was tried for s1 and how, its rounds, then the same of s2 and s3.
+GENERATORS = """
+  const data = (chart) => [...document.querySelectorAll(`#chart-${chart} svg path`)]
+    .filter((one) => one.__data__ && one.__data__.datum)
+    .map((one) => ({ ...one.__data__.datum, fill: one.getAttribute("fill") }));
+  const texts = (chart) => [...document.querySelectorAll(`#chart-${chart} svg text`)]
+    .map((one) => one.textContent);
+  const lines = (rows) => [...document.querySelectorAll(`[data-rows="${rows}"] tr`)]
+    .map((one) => [...one.children].map((cell) => cell.textContent));
+  const notes = () => ({
+    tried: data("scales").filter((one) => one.kind === "candidate" && one.at !== undefined
+      && one.end === undefined).map((one) => [one.score, one.candidate, one.verdict, one.fill]),
+    crossed: texts("scales").filter((one) => one.startsWith("✕")),
+    unknown: texts("scales").filter((one) => one === "– not computable").length,
+    scores: lines("gate"), rounds: lines("rounds"),
+    points: document.getElementById("chart-rounds_auc").hidden ? null
+      : data("rounds_auc").filter((one) => one.who).length,
+    told: [...document.querySelectorAll("#gate [data-segment]:not([hidden])")].length,
+    losses: ["losses_all", "losses"].map((one) => document.getElementById(`chart-${one}`).hidden),
+  });
+  const all = [];
+  for (const key of ["s1", "s2", "s3"]) {
+    click(document.querySelector(`#generated button[data-pick='${key}']`));
+    await drawn(`${key} class/kl_nats`);
+    all.push(notes());
+  }
+  document.body.dataset.notes = JSON.stringify(all);
+"""
+
+
 # Touches nothing; waits until all is drawn.
 NOTHING = """
   await drawn(Object.values(JSON.parse(document.getElementById("state").textContent))
@@ -241,3 +271,26 @@ def test_the_map_and_the_flows_choose_a_segment_and_follow_it(
     assert fifth["faint"] == ["s3", "s6"]
     assert third["ringed"] == 2 * 8, "every id, and the white around it"
     assert third["triangles"] == [2, 1], "in a cell with its number and, when narrow, alone"
+
+
+@needs_browser
+def test_the_gates_scales_and_the_rounds_follow_the_segment(
+    data: ReportData, tmp_path: Path
+) -> None:
+    first, second, third = noted(render(data), GENERATORS, tmp_path)
+    marks = {tuple(one) for one in first["tried"]}
+    assert len(marks) == 2 * 8, "a mark per score and generator tried"
+    assert ("DCR share", "what served before", "refused", ORANGE) in marks
+    assert ("DCR share", "with what the segment adds", "within the limit", BLUE) in marks
+    assert first["crossed"] == ["✕ 0.611", "✕ 0.021", "✕ 0.118"], "not by colour alone"
+    assert first["scores"][0] == [
+        "C2ST AUC", "what served before", "0.668", "≤ 0.750", "within the limit", "0.512", "0.958",
+        "–",
+    ]  # fmt: skip
+    assert [len(one["rounds"]) for one in (first, second, third)] == [7, 2, 0]
+    assert first["rounds"][3][6:] == ["none: logged requests", "made resampled", "–"]
+    assert first["points"] >= 13
+    assert third["points"] is None, "one round is no series"
+    assert third["unknown"] == 1
+    assert [one["told"] for one in (first, second, third)] == [1, 1, 1]
+    assert [one["losses"] for one in (first, third)] == [[False, False], [False, True]]

@@ -147,10 +147,10 @@ def test_summed_request_types_still_add_up(data: ReportData) -> None:
 
 def test_rows_of_steps_that_did_not_run_are_empty_not_missing(data: ReportData) -> None:
     bare = dataclasses.replace(
-        data, **{name: empty(name) for name in ("contributions", "curves", "fidelity", "effects")}
+        data, **{name: empty(name) for name in ("contributions", "fidelity", "effects")}
     )
     rows = chart_rows(Reading(bare))
-    assert [len(rows[name]) for name in ("contributions", "curves", "effects")] == [0, 0, 0]
+    assert [len(rows[name]) for name in ("contributions", "effects")] == [0, 0]
     assert not [name for name in rows if name.startswith("marginals")]
     assert '"effects":{"key":{"values":[]}' in compact_json(rows)
 

@@ -609,7 +609,6 @@ class Generator(Strict):
     hidden: int = Field(128, ge=8)
     latent: int = Field(8, ge=1)
     components: int = Field(100, ge=1, description="of the mixture")
-    adapter_rank: int = Field(4, ge=1, description="of what a segment adds to each layer")
     max_epochs: int = Field(60, ge=1)
     patience: int = Field(6, ge=1)
     batch_rows: int = Field(256, ge=8)

@@ -13,24 +13,18 @@ from math import sqrt
 import numpy as np
 import pandas as pd
 
-from rehearsal.generate.codec.columns import (
-    Categorical,
-    Continuous,
-    Datetime,
-    TokenSource,
-    epoch_seconds,
-)
+from rehearsal.generate.codec.columns import Categorical, Continuous, TokenSource, texts
 from rehearsal.generate.codec.encode import Codec
-from rehearsal.generate.codec.fit_codec import Field
+from rehearsal.generate.codec.instants import DAY, Datetime, epoch_seconds
 from rehearsal.generate.codec.numeric import Floats, Numeric
+from rehearsal.generate.codec.rules import Field, Rules, make_rules
 from rehearsal.generate.models.privacy import Spend, cut_above, noisy, secret_noise
 from rehearsal.settings import Generator
 
 CELLS_PER_OCTAVE = 16
 CELLS_OF_RANGE = 256
-_DAY = 86_400
 # Of a number: its values, its cells, and whether it is whole.
-_HISTOGRAMS = {"categorical": 1, "continuous": 3, "datetime": 6}
+_HISTOGRAMS = {"categorical": 1, "boolean": 1, "continuous": 3, "datetime": 6}
 
 
 @dataclass(frozen=True)
@@ -127,44 +121,57 @@ def fit_private_codec(
         noise: only to test: of a seed, nothing is private.
     """
     release = release_of(budget, fields, settings.min_count, noise)
+    rules = make_rules(fields, settings)
     made: dict[bool, list[TokenSource]] = {True: [], False: []}
     for field in fields:
         values = frame[field.name]
-        if field.kind == "categorical":
-            column: TokenSource = _categorical(
-                field.name, values, keep.get(field.name, ()), settings, release
-            )
+        if field.kind in ("categorical", "boolean"):
+            forced = keep.get(field.name, ())
+            column: TokenSource = _categorical(field, values, forced, rules, settings, release)
         elif field.kind == "continuous":
             cells = Cells(*settings.ranges.get(field.name, (None, None)))
             numbers = values.to_numpy(dtype=np.float64)
-            column = Continuous(field.name, private_numeric(numbers, cells, settings.bins, release))
+            forced_numbers = rules.forced_numbers(field.name)
+            numeric = private_numeric(numbers, cells, settings.bins, release, forced_numbers)
+            column = Continuous(field.name, numeric)
         else:
             column = _datetime(field.name, epoch_seconds(values), settings.bins, release)
         made[field.condition].append(column)
-    return Codec(tuple(made[True]), tuple(made[False]))
+    return Codec(tuple(made[True]), tuple(made[False]), rules)
 
 
 def _categorical(
-    name: str, values: pd.Series, forced: Sequence[str], settings: Generator, release: Release
+    field: Field,
+    values: pd.Series,
+    forced: Sequence[str],
+    rules: Rules,
+    settings: Generator,
+    release: Release,
 ) -> Categorical:
-    published = release.counts(values.dropna().astype(str).tolist())
+    published = release.counts(texts(values).dropna().tolist())
     ranked = sorted(published.items(), key=lambda pair: (-pair[1], pair[0]))
     counts = {str(category): round(count) for category, count in ranked}
-    kept = sorted({*list(counts)[: settings.max_categories], *forced})
+    ruled = rules.forced_categories(field.name)
+    kept = tuple(sorted({*list(counts)[: settings.max_categories], *forced, *ruled}))
     pooled = tuple((category, n) for category, n in counts.items() if category not in kept)
-    return Categorical(name, tuple(kept), tuple(counts.get(c, 0) for c in kept), pooled)
+    return Categorical(
+        field.name, kept, tuple(counts.get(category, 0) for category in kept), pooled,
+        boolean=field.kind == "boolean", ruled=ruled,
+    )  # fmt: skip
 
 
 def _datetime(name: str, seconds: Floats, bins: int, release: Release) -> Datetime:
-    day = np.floor(seconds / _DAY)
+    day = np.floor(seconds / DAY)
     days = private_numeric(day, Cells(), bins, release)
-    times = private_numeric(seconds - day * _DAY, Cells(0.0, float(_DAY)), bins, release)
+    times = private_numeric(seconds - day * DAY, Cells(0.0, float(DAY)), bins, release)
     shown = (*days.atoms, *days.lows, *days.highs)
     low, high = (int(min(shown)), int(max(shown))) if shown else (0, 0)
-    return Datetime(name, days, times, low * _DAY, high * _DAY + _DAY - 1)
+    return Datetime(name, (days,), times, low * DAY, high * DAY + DAY - 1)
 
 
-def private_numeric(values: Floats, cells: Cells, bins: int, release: Release) -> Numeric:
+def private_numeric(
+    values: Floats, cells: Cells, bins: int, release: Release, forced: Sequence[float] = ()
+) -> Numeric:
     """Return the codes of numbers, shape (n,); NaN and infinities are left out.
 
     A value is an atom when its noisy count is above the cut, a cell when that of its other values
@@ -175,7 +182,7 @@ def private_numeric(values: Floats, cells: Cells, bins: int, release: Release) -
     if cells.low is not None and cells.high is not None:
         seen = np.clip(seen, cells.low, cells.high)
     whole = not release.any_more(int((seen != np.floor(seen)).sum()))
-    atoms = sorted(float(value) for value in release.counts(seen.tolist()))
+    atoms = sorted({*map(float, release.counts(seen.tolist())), *forced})
     atoms = [value for value in atoms if not whole or value == np.floor(value)]
     rest = seen[~np.isin(seen, np.asarray(atoms))]
     counts = release.counts(cells.at(rest).tolist())

@@ -24,7 +24,7 @@ def train_generator(
     if task.settings.processes > 1 and task.kind != "mixture":
         from rehearsal.generate.training.distribute import fit_distributed
 
-        return fit_distributed(spark, task, *parts)
+        return fit_distributed(spark, task, *parts, key)
 
     def train(_: int) -> dict[str, Any]:
         return train_all(task, *parts, key)

@@ -18,6 +18,7 @@ from rehearsal.tables.source import read_requests, read_users
 
 TRAINING, VALIDATION, TEST = "training", "validation", "test"
 FILES_PER_PROCESS = 4
+MAX_FILE_ROWS = 100_000
 _SHARE = (
     "segment_id string, position int, bin int, fraction double, n_kept long, n_test long, "
     "n_validation long"
@@ -38,7 +39,7 @@ class Snapshot:
     """What was staged.
 
     Args:
-        columns: the token columns, behind `segment`, the position of the row's segment.
+        columns: `segment`, the position of the row's segment, then the token columns.
         parts: by (bin, part).
         fingerprint: changes with any staged row.
         fingerprints: the same per segment's position.
@@ -162,17 +163,19 @@ def stage(
         "bin", "part", order.alias("order"), "request_id", F.col("position").alias("segment"),
         *(code.alias(name) for name, code in codes.items()),
     )  # fmt: skip
-    per_file = max(1, n_training // (FILES_PER_PROCESS * settings.processes))
+    each = max(1, n_training // (FILES_PER_PROCESS * settings.processes))
+    # What is read at once is held in memory; and every training process has files of its own.
+    per_file = min(MAX_FILE_ROWS, each if settings.processes > 1 else MAX_FILE_ROWS)
     (
         staged.repartition("bin", "part")
         .sortWithinPartitions("bin", "part", "order", "request_id")
         .drop("order", "request_id")
         .write.partitionBy("bin", "part")
-        .option("maxRecordsPerFile", per_file if settings.processes > 1 else 0)
+        .option("maxRecordsPerFile", per_file)
         .mode("overwrite")
         .parquet(folder)
     )
-    return _describe(rows.sparkSession, tuple(codes), folder)
+    return _describe(rows.sparkSession, ("segment", *codes), folder)
 
 
 def _describe(spark: SparkSession, columns: tuple[str, ...], folder: str) -> Snapshot:

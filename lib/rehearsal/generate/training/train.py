@@ -53,21 +53,13 @@ def train(prepared: Prepared, folder: str, checkpoints: str) -> Trained:
         f"{folder}/progress",
     )  # fmt: skip
     version = _version(prepared, snapshot.fingerprint, "all")
-    base = _base(prepared, task, snapshot, version)
+    base = train_generator(prepared.spark, task, snapshot, version)
     added: dict[int, dict[str, Any]] = {}
     if base["status"] == "fitted" and prepared.kind == "vae":
         held = _bins(prepared, snapshot)
         rows = train_adapters(prepared.spark, task, base["weights"], held) if held else []
         added = {row["position"]: row for row in rows}
     return Trained(snapshot, version, base, added)
-
-
-def _base(prepared: Prepared, task: Task, snapshot: Snapshot, version: str) -> dict[str, Any]:
-    if prepared.settings.generator.private is None:
-        return train_generator(prepared.spark, task, snapshot, version)
-    from rehearsal.generate.training.private import fit_private
-
-    return fit_private(prepared, task, snapshot)
 
 
 def segment_version(prepared: Prepared, snapshot: Snapshot, share: Share) -> str:

@@ -608,7 +608,7 @@ class Generator(Strict):
     )
     hidden: int = Field(128, ge=8)
     latent: int = Field(8, ge=1)
-    components: int = Field(100, ge=1, description="of the mixture")
+    components: int = Field(200, ge=1, description="of the mixture")
     max_epochs: int = Field(60, ge=1)
     patience: int = Field(6, ge=1)
     batch_rows: int = Field(256, ge=8)

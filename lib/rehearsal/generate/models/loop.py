@@ -33,7 +33,7 @@ EVALUATED_ROWS = 4096
 MAX_BATCH_ROWS = 4096
 MIN_BATCH_ROWS = 16
 # Steps after which more training no longer pays; the learning rate falls to nothing by then.
-STEPS = 1200
+STEPS = 1000
 WARM_STEPS = 50
 AVERAGED = 0.995
 

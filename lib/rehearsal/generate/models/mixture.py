@@ -31,7 +31,7 @@ from rehearsal.settings import Generator as Settings
 
 __all__ = ["Mixture", "fit", "fit_source", "load"]
 
-ROWS_PER_COMPONENT = 10
+ROWS_PER_COMPONENT = 15
 PER_GROUP = 16
 GROUP_PASSES = 8
 PASSES_PER_EPOCH = 3

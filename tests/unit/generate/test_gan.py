@@ -29,7 +29,7 @@ from rehearsal.generate.models.vae import ConditionalVAE
 from rehearsal.settings import Generator
 
 SETTINGS = Generator(
-    hidden=48, latent=4, max_epochs=100, patience=60, batch_rows=64, learning_rate=0.01
+    hidden=48, latent=4, max_epochs=72, patience=60, batch_rows=64, learning_rate=0.01
 )
 # Where the third column is 4, the fourth is 1.
 IMPLIED = Mask(2, 3, np.array([[True] * 4] * 4 + [[False, True, False, False]]))

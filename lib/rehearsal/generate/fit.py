@@ -214,7 +214,7 @@ def _decided(
 ) -> Outcome:
     """Return all rows, with who serves each segment and why."""
     base, *segments = rows
-    made, rounds = [base | {"base_run_id": None}], []
+    made, rounds = [base | {"served_by": None, "base_run_id": None}], []
     for row in segments:
         segment = row["segment_id"]
         own = scores[scores["segment_id"] == segment] if len(scores) else scores

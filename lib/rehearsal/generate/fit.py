@@ -223,19 +223,12 @@ def _decided(
         choice = choose(own, before)
         versions = {SEGMENT: row["synthesizer_version"], ALL: base["synthesizer_version"]}
         rounds.append(round_row(segment, versions, own, before, choice))
-        made.append(_served(row, own, before, choice))
+        made.append(_served(row, before, choice))
     return Outcome(made, scores, rounds)
 
 
-def _served(row: Row, own: pd.DataFrame, before: Predecessor | None, choice: Choice) -> Row:
-    refused = own[~own["passed"].astype(bool)] if len(own) else own
-    reasons = [row.get("reason")]
-    reasons += [
-        f"{name} refused: {shown['reason'].iloc[0]}"
-        for name, shown in (refused.groupby("candidate", sort=False) if len(refused) else ())
-    ]
-    told = "; ".join(reason for reason in reasons if reason) or None
-    served = row | {"served_by": choice.served_by, "reason": told, "base_run_id": None}
+def _served(row: Row, before: Predecessor | None, choice: Choice) -> Row:
+    served = row | {"served_by": choice.served_by, "why": choice.why, "base_run_id": None}
     if choice.served_by != SERVING or before is None:
         return served
     # What it is made of is the earlier run's; what this run trained is in generator_scores.

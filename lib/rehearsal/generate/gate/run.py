@@ -24,7 +24,7 @@ TOGETHER = "small segments together"
 _SCHEMA = (
     "judged_as string, candidate string, synthesizer_version string, n_test long, score string, "
     "direction string, value double, half_vs_half double, independent double, limit double, "
-    "passed boolean, note string, reason string"
+    "passed boolean, note string"
 )
 
 
@@ -134,8 +134,9 @@ def _judged(
     )  # fmt: skip
     rows = pd.DataFrame(found.as_rows()).rename(columns={"synthesizer": "value"})
     if not found.passed and rows["passed"].all():
-        rows["passed"] = False  # nothing could be computed, which is no proof of anything
-    return rows.assign(**about, reason=" ".join(found.reasons))
+        # Nothing could be computed, which is no proof of anything.
+        rows = rows.assign(passed=False, note=" ".join(found.reasons))
+    return rows.assign(**about)
 
 
 def target_of(codec: Codec, outcome: str | None) -> str:

@@ -163,10 +163,10 @@ def _judge(
         share.segment_id: TOGETHER if share.segment_id in few else share.segment_id
         for share in prepared.drifting
     }
+    n_test = sum(share.n_test for share in prepared.drifting)
     candidates = _candidates(rows[0], rows[1:], judged_as, predecessors)
-    if not candidates:
+    if not candidates or n_test < gate.min_rows:
         return pd.DataFrame()
-    judged_as = {name: own for name, own in judged_as.items() if own in candidates}
     bench = Bench(
         candidates,
         tuple(c.name for c in (*prepared.codec.conditions, *prepared.codec.generated)),
@@ -174,7 +174,7 @@ def _judge(
         gate,
         derive_seed(prepared.seed, "gate"),
     )
-    looked_at = judged_rows(prepared.rows, prepared.codec, judged_as)
+    looked_at = judged_rows(prepared.sound_rows, prepared.codec, judged_as)
     found = judge_candidates(looked_at, bench).toPandas()
     each = pd.DataFrame({"segment_id": list(judged_as), "judged_as": list(judged_as.values())})
     return each.merge(found, on="judged_as").rename(columns={"judged_as": "judged_on"})

@@ -63,7 +63,7 @@ def choose(scores: pd.DataFrame, predecessor: Predecessor | None) -> Choice:
 
 def _none_passed(scores: pd.DataFrame) -> str:
     if scores.empty:
-        return "no generator was fitted"
+        return "no generator was fitted, or too few rows are held out to judge one"
     last = list(_by_candidate(scores).values())[-1]
     refused = " ".join(note for note in last.loc[~last["passed"].astype(bool), "note"] if note)
     return f"no generator passed its gate: {refused}"

@@ -750,7 +750,7 @@ GENERATOR_SCORES = TableContract(
             SEGMENT,
             column("candidate", S, "segment, all, or serving: what an earlier run left serving"),
             column("synthesizer_version", S, "of the candidate"),
-            column("judged_on", S, "the segment, or all small segments together"),
+            column("judged_on", S, "the segment, or all drifting segments together"),
             column("n_test", L, "held-out rows it was judged by"),
             column("score", S, "c2st, shapes, pairs, utility, dcr_share, nndr_gap, ..."),
             column("direction", S, "at most or at least: what the limit is"),

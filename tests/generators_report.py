@@ -30,7 +30,8 @@ def gate_rows_of(
         rises = score in ("shapes", "pairs", "utility")
         rows.append(
             {"segment_id": segment, "candidate": candidate, "judged_on": segment, "n_test": 412,
-             "score": score, "value": value, "limit": limit, "half_vs_half": half,
+             "direction": "at least" if rises else "at most", "score": score, "value": value,
+             "limit": limit, "half_vs_half": half,
              "independent": independent, "passed": apart >= 0 if rises else apart <= 0,
              "note": "Undefined: no target." if value is None else "", **told}
         )  # fmt: skip

@@ -121,6 +121,7 @@ def put_second_half(job: Job) -> None:
     fitted = Row(segment_id="s1", status="fitted", served_by="segment", n_rows=90, curves=curve)
     put(job, SYNTHESIZERS, [base, fitted], run_id="r1")
     score = Row(segment_id="s1", candidate="segment", judged_on="s1", n_test=80, score="c2st",
+                direction="at most",
                 value=0.6, half_vs_half=0.5, independent=0.9, limit=0.75, passed=True)  # fmt: skip
     put(job, GENERATOR_SCORES, [score], run_id="r1")
     put_rounds(job)

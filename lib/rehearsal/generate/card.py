@@ -45,7 +45,7 @@ def model_card(
         f"# Synthesizer {row['synthesizer_version']} of segment {segment}",
         "",
         f"Makes requests like those of segment {segment}, for replays of a model release.",
-        f"Served by: **{row['served_by']}**." + (f" {row['reason']}" if row["reason"] else ""),
+        f"Served by: **{row['served_by']}**, {row['why']}.",
         "",
         "## Trained on",
         f"- {settings.requests.label}" + (f", version {version}" if version else ""),

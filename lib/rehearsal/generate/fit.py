@@ -163,10 +163,10 @@ def _judge(
         share.segment_id: TOGETHER if share.segment_id in few else share.segment_id
         for share in prepared.drifting
     }
+    n_test = sum(share.n_test for share in prepared.drifting)
     candidates = _candidates(rows[0], rows[1:], judged_as, predecessors)
-    if not candidates:
+    if not candidates or n_test < gate.min_rows:
         return pd.DataFrame()
-    judged_as = {name: own for name, own in judged_as.items() if own in candidates}
     bench = Bench(
         candidates,
         tuple(c.name for c in (*prepared.codec.conditions, *prepared.codec.generated)),
@@ -174,7 +174,7 @@ def _judge(
         gate,
         derive_seed(prepared.seed, "gate"),
     )
-    looked_at = judged_rows(prepared.rows, prepared.codec, judged_as)
+    looked_at = judged_rows(prepared.sound_rows, prepared.codec, judged_as)
     found = judge_candidates(looked_at, bench).toPandas()
     each = pd.DataFrame({"segment_id": list(judged_as), "judged_as": list(judged_as.values())})
     return each.merge(found, on="judged_as").rename(columns={"judged_as": "judged_on"})
@@ -214,7 +214,7 @@ def _decided(
 ) -> Outcome:
     """Return all rows, with who serves each segment and why."""
     base, *segments = rows
-    made, rounds = [base | {"base_run_id": None}], []
+    made, rounds = [base | {"served_by": None, "base_run_id": None}], []
     for row in segments:
         segment = row["segment_id"]
         own = scores[scores["segment_id"] == segment] if len(scores) else scores
@@ -223,19 +223,12 @@ def _decided(
         choice = choose(own, before)
         versions = {SEGMENT: row["synthesizer_version"], ALL: base["synthesizer_version"]}
         rounds.append(round_row(segment, versions, own, before, choice))
-        made.append(_served(row, own, before, choice))
+        made.append(_served(row, before, choice))
     return Outcome(made, scores, rounds)
 
 
-def _served(row: Row, own: pd.DataFrame, before: Predecessor | None, choice: Choice) -> Row:
-    refused = own[~own["passed"].astype(bool)] if len(own) else own
-    reasons = [row.get("reason")]
-    reasons += [
-        f"{name} refused: {shown['reason'].iloc[0]}"
-        for name, shown in (refused.groupby("candidate", sort=False) if len(refused) else ())
-    ]
-    told = "; ".join(reason for reason in reasons if reason) or None
-    served = row | {"served_by": choice.served_by, "reason": told, "base_run_id": None}
+def _served(row: Row, before: Predecessor | None, choice: Choice) -> Row:
+    served = row | {"served_by": choice.served_by, "why": choice.why, "base_run_id": None}
     if choice.served_by != SERVING or before is None:
         return served
     # What it is made of is the earlier run's; what this run trained is in generator_scores.

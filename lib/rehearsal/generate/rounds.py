@@ -54,11 +54,19 @@ def choose(scores: pd.DataFrame, predecessor: Predecessor | None) -> Choice:
     if predecessor is None or SERVING not in passed:
         before = "" if predecessor is None else "the one that served no longer passes its gate"
         if fresh is None:
-            return Choice(RESAMPLED, before or "no generator passed its gate")
+            return Choice(RESAMPLED, _none_passed(scores))
         return Choice(fresh, before or "the first that passed its gate")
     if fresh is None:
         return Choice(SERVING, "the fresh one did not pass its gate")
     return _better(scores, fresh, predecessor)
+
+
+def _none_passed(scores: pd.DataFrame) -> str:
+    if scores.empty:
+        return "no generator was fitted, or too few rows are held out to judge one"
+    last = list(_by_candidate(scores).values())[-1]
+    refused = " ".join(note for note in last.loc[~last["passed"].astype(bool), "note"] if note)
+    return f"no generator passed its gate: {refused}"
 
 
 def _better(scores: pd.DataFrame, fresh: str, predecessor: Predecessor) -> Choice:
@@ -97,6 +105,7 @@ def round_row(
     effect = predecessor.effect if predecessor is not None else None
     return {
         "segment_id": segment_id,
+        "fresh_candidate": fresh,
         "fresh_version": versions.get(fresh or ""),
         "serving_version": predecessor.candidate.version if predecessor else None,
         "serving_run_id": predecessor.run_id if predecessor else None,

@@ -28,7 +28,7 @@ def losses(who: str, told: str, follows: tuple[str, ...], width: Width) -> Figur
     names, rows = ["training", "held-out"], alt.Chart(alt.NamedData(name="curves"))
     both = (
         rows.transform_filter(f"datum.key === {who}")
-        .transform_fold(names, as_=["rows", "nats"])
+        .transform_fold(["training", "held-out"], as_=["rows", "nats"])
         .transform_filter("isValid(datum.nats)")
     )
     x = alt.X("epoch:Q", title="epoch").axis(tickMinStep=1, format="d", grid=False)

@@ -60,8 +60,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
     "curves": ("segment_id", "epoch", "train_nats", "validation_nats"),
     "gate": (
-        "segment_id", "candidate", "judged_on", "n_test", "score", "value", "half_vs_half",
-        "independent", "limit", "passed", "note",
+        "segment_id", "candidate", "judged_on", "n_test", "score", "direction", "value",
+        "half_vs_half", "independent", "limit", "passed", "note",
     ),
     "rounds": (
         "segment_id", "round", "run_id", "kept", "why", "fresh_c2st_auc", "serving_c2st_auc",

@@ -83,7 +83,7 @@ def gate_rows(gate: pd.DataFrame) -> pd.DataFrame:
 def _lines(key: str, score: str, own: list[dict[Any, Any]]) -> list[dict[str, Any]]:
     known = [{name: plain(value) for name, value in one.items()} for one in own]
     known.sort(key=lambda one: candidate_place(one["candidate"]))
-    first, sign = known[0], better(score, known[0])
+    first, sign = known[0], better(known[0])
     numbers = [first[name] for name in _SPACES] + [one["value"] for one in known]
     scale = Scale.over([value for value in numbers if value is not None], sign)
     title = GATE_SCORES[score].title if score in GATE_SCORES else score
@@ -158,15 +158,9 @@ def score_place(score: str) -> int:
     return known.index(score) if score in known else len(known)
 
 
-def better(score: str, row: Mapping[Any, Any]) -> int:
-    """Return 1 where a higher score is better, -1 where a lower one is.
-
-    Of a score that the page does not know, the two ends of its scale tell.
-    """
-    if score in GATE_SCORES:
-        return GATE_SCORES[score].sign
-    good, bad = row["half_vs_half"], row["independent"]
-    return -1 if good is not None and bad is not None and good < bad else 1
+def better(row: Mapping[Any, Any]) -> int:
+    """Return 1 where a higher score is better, -1 where a lower one is."""
+    return 1 if row["direction"] == "at least" else -1
 
 
 def verdict_of(row: Mapping[Any, Any]) -> str:
@@ -195,7 +189,7 @@ def round_rows(rounds: pd.DataFrame) -> pd.DataFrame:
     frame = frame.rename(columns=names)
     return frame.assign(
         keeps=[_KEPT.get(kept, kept) for kept in frame["kept"]],
-        effect=[_effect(one) for one in frame.to_dict("records")],
+        effect=pd.Series(list(map(_effect, frame.to_dict("records"))), frame.index, dtype=object),
     )[list(ROUNDS)]
 
 

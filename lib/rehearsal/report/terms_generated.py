@@ -14,11 +14,6 @@ class GateScore:
     setting: str
     term: Term
 
-    @property
-    def sign(self) -> int:
-        """1 where higher is better, -1 where lower is."""
-        return 1 if self.setting.startswith("min_") else -1
-
 
 _UNIT = "0 = nothing in common, 1 = alike"
 _CLOSER = "higher = closer to real requests"

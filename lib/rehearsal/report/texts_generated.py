@@ -187,7 +187,7 @@ def _verdict(candidate: str, scores: list[dict[str, Any]]) -> dict[str, Any]:
         said = "no score can be computed of so few rows"
     return {
         "name": CANDIDATES.get(candidate, candidate),
-        "passed": not refused,
+        "passed": bool(known) and not refused,
         "said": said or f"within all {len(known)} limits",
     }
 
@@ -196,7 +196,7 @@ def refusal(row: Record) -> str:
     """Return why one score refuses a generator, beside both ends of its scale."""
     known = GATE_SCORES.get(row["score"])
     title = known.title if known else row["score"]
-    side = "below" if better(row["score"], row) > 0 else "above"
+    side = "below" if better(row) > 0 else "above"
     return (
         f"{title} {number(row['value'])} is {side} the limit of {number(row['limit'])} "
         f"(real halves {number(row['half_vs_half'])}, independent columns "

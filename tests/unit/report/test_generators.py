@@ -132,8 +132,9 @@ def test_the_gate_tells_who_was_refused_for_what_and_on_which_rows(data: ReportD
 
 
 def test_what_no_score_can_be_computed_of_is_not_called_within_limits(data: ReportData) -> None:
-    none = with_rows(data, gate=gate_rows_of("s3", "all", [None] * 8))
+    none = with_rows(data, gate=gate_rows_of("s3", "all", [None] * 8, passed=False))
     (told,) = next(one for one in generator_texts(Reading(none))["judged"] if one["tried"])["tried"]
+    assert not told["passed"]
     assert told["said"] == "no score can be computed of so few rows"
 
 
@@ -159,9 +160,10 @@ def test_a_score_without_values_keeps_its_line_and_refuses_nobody(data: ReportDa
     assert pd.isna(one["at"])
 
 
-def test_a_score_that_the_page_does_not_know_is_directed_by_its_ends() -> None:
+def test_a_score_that_the_page_does_not_know_goes_by_its_own_name() -> None:
     row = {"segment_id": "s1", "candidate": "all", "score": "novelty", "value": 0.4, "limit": 0.5,
-           "half_vs_half": 0.9, "independent": 0.1, "passed": False}  # fmt: skip
+           "half_vs_half": 0.9, "independent": 0.1, "passed": False,
+           "direction": "at least"}  # fmt: skip
     rows = gate_rows(keyed(frame("gate", [row])))
     assert set(rows["limit_told"]) == {"≥ 0.500"}
     assert refusal(row).startswith("novelty 0.400 is below the limit of 0.500")

@@ -20,11 +20,11 @@ from rehearsal.settings import Gate
 
 JUDGED_ROWS = 5_000
 """Most rows of a part that a judgement looks at: more would tell no more."""
-TOGETHER = "small segments together"
+TOGETHER = "all drifting segments together"
 _SCHEMA = (
     "judged_as string, candidate string, synthesizer_version string, n_test long, score string, "
     "direction string, value double, half_vs_half double, independent double, limit double, "
-    "passed boolean, note string, reason string"
+    "passed boolean, note string"
 )
 
 
@@ -53,10 +53,14 @@ def judged_rows(rows: DataFrame, codec: Codec, judged_as: Mapping[str, str]) -> 
     Args:
         rows: `training_rows`.
         codec: of the run.
-        judged_as: drifting segment -> itself, or TOGETHER where its held-out rows are few.
+        judged_as: drifting segment -> itself, or TOGETHER where its held-out rows are few. What
+            is judged together is judged on the rows of all of them.
     """
+    own = [pair for pair in judged_as.items() if pair[1] != TOGETHER]
+    everyone = list(judged_as) if TOGETHER in judged_as.values() else []
     pairs = rows.sparkSession.createDataFrame(
-        list(judged_as.items()), "segment_id string, judged_as string"
+        [*own, *((segment, TOGETHER) for segment in everyone)],
+        "segment_id string, judged_as string",
     )
     columns = [*codec.conditions, *codec.generated]
     values = [_plain(c.name, kind=c.kind) for c in columns]
@@ -134,8 +138,9 @@ def _judged(
     )  # fmt: skip
     rows = pd.DataFrame(found.as_rows()).rename(columns={"synthesizer": "value"})
     if not found.passed and rows["passed"].all():
-        rows["passed"] = False  # nothing could be computed, which is no proof of anything
-    return rows.assign(**about, reason=" ".join(found.reasons))
+        # Nothing could be computed, which is no proof of anything.
+        rows = rows.assign(passed=False, note=" ".join(found.reasons))
+    return rows.assign(**about)
 
 
 def target_of(codec: Codec, outcome: str | None) -> str:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,13 +16,13 @@ from rehearsal.generate.models.vae import ConditionalVAE
 from rehearsal.seeds import derive_seed
 from rehearsal.settings import Generator as Settings
 
-PACK_ROWS = 8
+PACK_ROWS = 4
 PACKS = 64
 # Steps in which only the critic learns, so that the generator never follows one that knows nothing.
 CRITIC_ALONE = 100
-PENALTY = 0.003
+PENALTY = 0.01
 # The highest learning rates, of the generator and of the critic, as shares of the setting.
-GENERATOR_RATE = 0.05
+GENERATOR_RATE = 0.25
 CRITIC_RATE = 2.0
 BETAS = (0.0, 0.99)
 AVERAGED = 0.99
@@ -119,13 +120,13 @@ class Duel:
         fake, fake_first, features = self.critic.judge(drawn, described, size)
         loss = softplus(fake - real).mean()
         penalty = self.critic.penalty(real, real_first) + self.critic.penalty(fake, fake_first)
-        (share * (loss + PENALTY / 2 * penalty / len(real))).backward()
+        (share * (loss + PENALTY / 2 * penalty / len(real))).backward()  # type: ignore[no-untyped-call]
         if self._steps > CRITIC_ALONE:
             with torch.no_grad():
                 without = self.critic.without_each(features)
                 gains = softplus(real[:, None] - without) - softplus(real - fake)[:, None]
             nats = self.network.decoder.nats(drawn, context).sum(1)
-            (share * (gains.flatten() * nats).mean()).backward()
+            (share * (gains.flatten() * nats).mean()).backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
 
     def _draw(self, given: Tensor, described: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,7 +137,7 @@ class Duel:
         context = torch.cat([mean + deviation * noise, described], dim=1)
         return decoder.sample(given, context.detach(), self._noise), context
 
-    def _update(self, optimiser: torch.optim.Optimizer, parameters: list[Tensor]) -> None:
+    def _update(self, optimiser: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> None:
         share_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, 5.0)
         optimiser.step()

@@ -23,7 +23,8 @@ def packed(rows: Codes, pack_rows: int, n_conditions: int) -> Codes:
     size = max(1, min(pack_rows, len(rows)))
     keys = rows[:, : 1 + n_conditions].T[::-1]
     alike = rows[np.lexsort(keys)]
-    return alike[: len(alike) // size * size].reshape(-1, size, rows.shape[1])
+    packs: Codes = alike[: len(alike) // size * size].reshape(-1, size, rows.shape[1])
+    return packs
 
 
 class Critic(nn.Module):
@@ -101,7 +102,8 @@ class Critic(nn.Module):
             size: rows per pack.
         """
         first = self.first(tokens, profiles)
-        features = self.features(first, tokens, profiles).unflatten(0, (-1, size))
+        rows = self.features(first, tokens, profiles)
+        features = rows.view(-1, size, rows.shape[1])
         return self.score(features.mean(1)), first, features
 
     def without_each(self, features: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from rehearsal.generate.codec.columns import TokenSource
 from rehearsal.generate.gate.candidates import RESAMPLED
 from rehearsal.generate.sampling.budget import Cell
-from rehearsal.generate.sampling.serving import Serving
+from rehearsal.generate.sampling.serving import Bases, Serving
 from rehearsal.names import quoted
 from rehearsal.seeds import derive_seed, hash_order, uniform
 
@@ -110,14 +110,14 @@ def sample_blocks(
     """
     plan_rows = _plan_rows(blocks)
     plan = spark.createDataFrame(plan_rows, _PLAN)
-    pools = borrowed_users(logged, serving.conditions, seed)
+    pools = borrowed_users(logged, serving.bases.conditions, seed)
     n_rows = sum(block.n for block in blocks)
     tasks = max(1, n_rows // (BLOCK_ROWS * BLOCKS_PER_ROW), len(plan_rows) // PLAN_ROWS_PER_TASK)
     return (
         plan.join(serving.models, "segment_id")
         .join(pools, ["segment_id", "request_type"])
         .repartition(tasks, "segment_id", "request_type", "chunk")
-        .mapInPandas(_sampler(serving, columns, seed), _schema(columns))
+        .mapInPandas(_sampler(serving.bases, columns, seed), _schema(columns))
     )
 
 
@@ -169,9 +169,9 @@ def _schema(columns: Sequence[TokenSource]) -> str:
 
 
 def _sampler(
-    serving: Serving, columns: Sequence[TokenSource], seed: int
+    bases: Bases, columns: Sequence[TokenSource], seed: int
 ) -> Callable[[Iterable[pd.DataFrame]], Iterator[pd.DataFrame]]:
-    names = [column.name for column in columns]
+    names, conditions = [column.name for column in columns], bases.conditions
 
     def work(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         loaded: dict[str, Synthesizer] = {}
@@ -179,9 +179,9 @@ def _sampler(
             for row in frame.to_dict("records"):
                 segment = str(row["segment_id"])
                 if segment not in loaded:
-                    loaded[segment] = serving.load(row)
+                    loaded[segment] = bases.load(row)
                 for block in row["blocks"]:
-                    made = _draw(loaded[segment], serving.conditions, row, block, seed)
+                    made = _draw(loaded[segment], conditions, row, block, seed)
                     yield made.reindex(columns=[NUMBER, "user_id", SEGMENT, VERSION, TYPE, *names])
 
     return work

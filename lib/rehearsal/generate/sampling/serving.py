@@ -24,38 +24,45 @@ class Base:
 
 
 @dataclass(frozen=True)
+class Bases:
+    """The generators that segments' synthesizers are built on, by run; travels to workers."""
+
+    by_run: Mapping[str, Base]
+
+    @property
+    def conditions(self) -> list[str]:
+        """The condition columns, less the request type, of whichever generator."""
+        known = [Codec.from_json(base.codec_json) for base in self.by_run.values()]
+        names = [c.name for codec in known for c in codec.conditions if c.name != "request_type"]
+        return list(dict.fromkeys(names))
+
+    def load(self, row: Mapping[Any, Any]) -> "Synthesizer":
+        """Return the synthesizer of a row of `Serving.models`. Imports torch for networks."""
+        from rehearsal.generate.models.loading import load_segment_generator
+        from rehearsal.generate.models.synthesizer import Synthesizer
+
+        base = self.by_run[row["base_run_id"]]
+        codec, profile = Codec.from_json(base.codec_json), [float(v) for v in row["profile"]]
+        added = None if row["weights"] is None else bytes(row["weights"])
+        layout = codec.layout(len(profile))
+        generator = load_segment_generator(base.kind, layout, base.weights, added)
+        return Synthesizer(codec, generator, profile)
+
+
+@dataclass(frozen=True)
 class Serving:
     """Who serves which segment.
 
     Args:
         models: segment_id, synthesizer_version, base_run_id, profile, weights (what the segment
             adds or NULL), of the segments that a generator serves.
-        bases: by run.
+        bases: what they are built on.
         codec: of this run.
     """
 
     models: DataFrame
-    bases: Mapping[str, Base]
+    bases: Bases
     codec: Codec
-
-    @property
-    def conditions(self) -> list[str]:
-        """The condition columns, less the request type, of whichever generator."""
-        known = [Codec.from_json(base.codec_json) for base in self.bases.values()]
-        names = [c.name for codec in known for c in codec.conditions if c.name != "request_type"]
-        return list(dict.fromkeys(names))
-
-    def load(self, row: Mapping[Any, Any]) -> "Synthesizer":
-        """Return the synthesizer of a row of `models`. Imports torch for networks."""
-        from rehearsal.generate.models.loading import load_segment_generator
-        from rehearsal.generate.models.synthesizer import Synthesizer
-
-        base = self.bases[row["base_run_id"]]
-        codec, profile = Codec.from_json(base.codec_json), [float(v) for v in row["profile"]]
-        added = None if row["weights"] is None else bytes(row["weights"])
-        layout = codec.layout(len(profile))
-        generator = load_segment_generator(base.kind, layout, base.weights, added)
-        return Synthesizer(codec, generator, profile)
 
 
 def serving_of(synthesizers: DataFrame, all_bases: DataFrame, run_id: str) -> Serving:
@@ -84,4 +91,4 @@ def serving_of(synthesizers: DataFrame, all_bases: DataFrame, run_id: str) -> Se
         for run, row in rows.items()
         if row["weights"] is not None
     }
-    return Serving(models, bases, Codec.from_json(rows[run_id]["codec_json"]))
+    return Serving(models, Bases(bases), Codec.from_json(rows[run_id]["codec_json"]))

@@ -122,6 +122,11 @@ class Prepared:
         learnt = self.rows.where(F.col("part") == TRAINING)
         return fit_codec(learnt, self.fields, self.settings.generator, keep)
 
+    @property
+    def sound_rows(self) -> DataFrame:
+        """The rows whose codes may stand together: a few in cut tails have none that may."""
+        return self.rows.where(~self.codec.breaches())
+
     @cached_property
     def axes(self) -> Profiles:
         """What describes a segment to the generator."""

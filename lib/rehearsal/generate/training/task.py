@@ -55,7 +55,6 @@ class Bin:
     Args:
         place: number of the bin.
         segments: position -> segment id.
-        n_training: position -> training rows.
         training: the bin's training part.
         validation: the bin's validation part.
         key: changes with any row of the bin.
@@ -63,7 +62,6 @@ class Bin:
 
     place: int
     segments: Mapping[int, str]
-    n_training: Mapping[int, int]
     training: Part
     validation: Part
     key: str

@@ -46,7 +46,7 @@ def train(prepared: Prepared, folder: str, checkpoints: str) -> Trained:
     generator, seed = prepared.settings.generator, prepared.seed
     n_training = sum(share.n_training for share in prepared.shares)
     staged = f"{folder}/rows"
-    snapshot = stage(prepared.rows, prepared.codec, staged, generator, seed, n_training)
+    snapshot = stage(prepared.sound_rows, prepared.codec, staged, generator, seed, n_training)
     codec_json = prepared.codec.to_json()
     task = Task(
         prepared.kind, codec_json, prepared.vectors, generator, seed, checkpoints,
@@ -90,7 +90,6 @@ def _bin(prepared: Prepared, snapshot: Snapshot, place: int, held: Sequence[Shar
     return Bin(
         place,
         {share.position: share.segment_id for share in held},
-        {share.position: share.n_training for share in held},
         snapshot.of(place, TRAINING),
         snapshot.of(place, VALIDATION),
         short_hash(*versions),

@@ -19,7 +19,7 @@ def test_one_partition_or_seven_give_the_bytes_of_the_fit_in_memory(spark: Spark
     kind, segment = rng.integers(0, 3, 400), rng.integers(0, 3, 400)
     codes = np.stack([kind, (kind + segment) % 4, rng.integers(0, 5, 400)], axis=1)
     rows = Rows(codes, segment, profiles)
-    settings = Generator(components=6, max_epochs=2)
+    settings = Generator(components=6, max_epochs=1)
     here = fit_generator("mixture", MemoryFeed(rows, 64), rows, layout, settings, 3)
     frame = spark.createDataFrame(
         np.column_stack([segment, codes]).tolist(), "segment int, a int, b int, c int"

@@ -77,13 +77,13 @@ def _privacy(base: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
     """Return what epsilon covers and what it does not; nothing of a model without."""
     if base["epsilon"] is None:
         return []
+    public = "columns; segments, their profiles and members; which segments and types drift"
+    outside = "the scores below, who serves, counts and hashes on this card, all other tables"
     lines = [
         "## Privacy",
         "- covered by epsilon: the codec and the generator of all segments, and what they make",
-        "- taken for public: columns, segments with their profiles and members, which segments "
-        "and request types drift",
-        "- not covered: the scores below, who serves, counts and hashes on this card, and the "
-        "tables of the rehearsal; they are of real requests and stay inside",
+        f"- taken for public: {public}",
+        f"- not covered: {outside}; these are of real requests and stay inside",
         "- every fit spends epsilon again; what is given away of several fits adds up",
     ]
     if row["served_by"] == "serving":

@@ -565,11 +565,17 @@ Constraint = Annotated[AtMost | Implied, Field(discriminator="kind")]
 
 
 class Private(Strict):
-    """Differential privacy of the requests of any one user: who is in the log cannot be told."""
+    """Differential privacy of the requests of any one user: who is in the log cannot be told.
 
-    epsilon: Positive = Field(description="the budget of the whole fit; 1 to 10 are common")
+    Of codec and generator, that is: scores and tables are of real requests and stay inside. The
+    generator is a mixture, and all rows are learnt from: `max_rows` and `context_rows` do not hold,
+    and more than `max_total_rows` are refused. Every fit spends the budget again, and what fits on
+    the same users spend adds up.
+    """
+
+    epsilon: Positive = Field(description="the budget of one fit; 1 to 10 are common")
     delta: float = Field(1e-6, gt=0, lt=1e-2, description="well below 1 / number of users")
-    max_user_rows: int = Field(20, ge=1, description="rows of one user that are trained on")
+    max_user_rows: int = Field(20, ge=1, description="rows of one user that are learnt from")
 
 
 class Gate(Strict):

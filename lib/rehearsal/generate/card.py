@@ -35,12 +35,6 @@ def model_card(
     """
     segment, span = row["segment_id"], settings.replay
     version = base["source_version"]
-    private = (
-        f"differentially private for one user's requests: epsilon {base['epsilon']:g}, "
-        f"delta {base['delta']:g}"
-        if base["epsilon"] is not None
-        else "not differentially private; see the privacy scores below"
-    )
     lines = [
         f"# Synthesizer {row['synthesizer_version']} of segment {segment}",
         "",
@@ -57,8 +51,9 @@ def model_card(
         "## Model",
         f"- {row['kind']}: {_LEARNT[row['status']]}",
         f"- held-out loss {_number(row.get('validation_nats'))} nats per row",
-        f"- {private}",
+        f"- {_private(base)}",
         "",
+        *_privacy(base, row),
         "## What it showed",
         *_table(scores),
         "",
@@ -67,6 +62,33 @@ def model_card(
         "- other segments, other times, or request types it was not asked for",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _private(base: Mapping[str, Any]) -> str:
+    if base["epsilon"] is None:
+        return "not differentially private; see the privacy scores below"
+    return (
+        f"differentially private for one user's requests: epsilon {base['epsilon']:.4g}, "
+        f"delta {base['delta']:g}"
+    )
+
+
+def _privacy(base: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
+    """Return what epsilon covers and what it does not; nothing of a model without."""
+    if base["epsilon"] is None:
+        return []
+    public = "columns; segments, their profiles and members; which segments and types drift"
+    outside = "the scores below, who serves, counts and hashes on this card, all other tables"
+    lines = [
+        "## Privacy",
+        "- covered by epsilon: the codec and the generator of all segments, and what they make",
+        f"- taken for public: {public}",
+        f"- not covered: {outside}; these are of real requests and stay inside",
+        "- every fit spends epsilon again; what is given away of several fits adds up",
+    ]
+    if row["served_by"] == "serving":
+        lines.append(f"- what serves is of run {row['base_run_id']}, which spent its own budget")
+    return [*lines, ""]
 
 
 def _table(scores: pd.DataFrame) -> list[str]:

@@ -92,7 +92,7 @@ def _curves(rows: Sequence[Row]) -> Iterator[tuple[str, float, int]]:
         of = _safe(row["segment_id"]) if row["segment_id"] is not None else "all"
         for point in row.get("curves") or ():
             for name in _NAMES:
-                if point[name] is not None:
+                if pd.notna(point[name]):
                     yield f"{of}/{name}", point[name], point["epoch"]
 
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from math import isnan
 
 from rehearsal.generate.models.generator import Point, Report
 from rehearsal.seeds import short_hash
@@ -67,8 +68,8 @@ def read_progress(folder: str) -> list[str]:
             point = json.loads(filesystem.cat_file(file))
         except (ValueError, FileNotFoundError):
             continue  # it is being written; the next look has it
-        lines.append(
-            f"{point['name']}: epoch {point['epoch']}, held out "
-            f"{point['validation_nats']:.3f} nats per row"
-        )
+        nats = point["validation_nats"]
+        # A private training tells no loss.
+        told = "" if isnan(nats) else f", held out {nats:.3f} nats per row"
+        lines.append(f"{point['name']}: epoch {point['epoch']}{told}")
     return sorted(lines)

@@ -588,7 +588,7 @@ class Gate(Strict):
     max_dcr_share: float = Field(0.55, ge=0.5, le=1, description="rows nearer to training rows")
     max_nndr_gap: float = Field(0.1, ge=0, le=1, description="NNDR below that of real rows")
     max_exact: float = Field(0.01, ge=0, le=1, description="copies beyond those real rows have")
-    max_membership: float = Field(0.1, ge=0, le=1, description="advantage of the best attack")
+    max_membership: float = Field(0.15, ge=0, le=1, description="advantage of the best attack")
     min_rows: int = Field(40, ge=10, description="held-out rows to judge a segment by itself")
 
 

@@ -19,7 +19,7 @@ STEP = "fit-generators"
 _VERSION = "rehearsal.synthesizer_version"
 _REQUIREMENTS = ("numpy", "pandas", "pyspark", "safetensors", "torch")
 _BATCH = 1000  # the store takes no more metrics at a time
-_NAMES = ("train_nats", "validation_nats", "kl_nats")
+_NAMES = ("train_nats", "validation_nats", "kl_nats", "membership")
 
 Row = Mapping[str, Any]
 

@@ -121,8 +121,6 @@ def test_the_scale_is_computed_once_however_many_are_judged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls, compute = [], run.ends_of_scale
-    monkeypatch.setattr(
-        run, "ends_of_scale", lambda *given: calls.append(given) or compute(*given)
-    )
+    monkeypatch.setattr(run, "ends_of_scale", lambda *given: calls.append(given) or compute(*given))
     judged([candidate("serving"), candidate("segment")])
     assert len(calls) == 1

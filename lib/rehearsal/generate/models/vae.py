@@ -74,7 +74,7 @@ class Gaussian(nn.Module):
         """Draw all weights from `generator`, for so many columns a row."""
         with torch.no_grad():
             self.table.normal_(0.0, max(1, n_columns) ** -0.5, generator=generator)
-            for layer, gain in ((self.profile, 1.0), (self.second, 1.0), (self.last, 0.1)):
+            for layer, gain in ((self.profile, 1.0), (self.second, 1.0), (self.last, 0.5)):
                 width = max(1, layer.shape[1])
                 layer.normal_(0.0, gain * width**-0.5, generator=generator)
             for shift in (self.shift, self.second_shift, self.last_shift):

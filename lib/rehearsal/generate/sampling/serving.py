@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from rehearsal.generate.codec.encode import Codec
+from rehearsal.generate.codec.redate import redated
 from rehearsal.generate.gate.candidates import ALL, RESAMPLED
 
 if TYPE_CHECKING:
@@ -25,9 +26,15 @@ class Base:
 
 @dataclass(frozen=True)
 class Bases:
-    """The generators that segments' synthesizers are built on, by run; travels to workers."""
+    """The generators that segments' synthesizers are built on; travels to workers.
+
+    Args:
+        by_run: run -> its generator of all segments.
+        codec_json: of this run.
+    """
 
     by_run: Mapping[str, Base]
+    codec_json: str
 
     @property
     def conditions(self) -> list[str]:
@@ -42,7 +49,8 @@ class Bases:
         from rehearsal.generate.models.synthesizer import Synthesizer
 
         base = self.by_run[row["base_run_id"]]
-        codec, profile = Codec.from_json(base.codec_json), [float(v) for v in row["profile"]]
+        codec = redated(Codec.from_json(base.codec_json), Codec.from_json(self.codec_json))
+        profile = [float(v) for v in row["profile"]]
         added = None if row["weights"] is None else bytes(row["weights"])
         layout = codec.layout(len(profile))
         generator = load_segment_generator(base.kind, layout, base.weights, added)
@@ -91,4 +99,5 @@ def serving_of(synthesizers: DataFrame, all_bases: DataFrame, run_id: str) -> Se
         for run, row in rows.items()
         if row["weights"] is not None
     }
-    return Serving(models, Bases(bases), Codec.from_json(rows[run_id]["codec_json"]))
+    own = rows[run_id]["codec_json"]
+    return Serving(models, Bases(bases, own), Codec.from_json(own))

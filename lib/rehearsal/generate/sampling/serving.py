@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from rehearsal.errors import ModelError
 from rehearsal.generate.codec.encode import Codec
 from rehearsal.generate.codec.redate import redated
 from rehearsal.generate.gate.candidates import ALL, RESAMPLED
@@ -44,11 +45,21 @@ class Bases:
         return list(dict.fromkeys(names))
 
     def load(self, row: Mapping[Any, Any]) -> "Synthesizer":
-        """Return the synthesizer of a row of `Serving.models`. Imports torch for networks."""
+        """Return the synthesizer of a row of `Serving.models`. Imports torch for networks.
+
+        Raises:
+            ModelError: the run it builds on has no generator, or its weights are damaged.
+        """
         from rehearsal.generate.models.loading import load_segment_generator
         from rehearsal.generate.models.synthesizer import Synthesizer
 
-        base = self.by_run[row["base_run_id"]]
+        base = self.by_run.get(row["base_run_id"])
+        if base is None:
+            raise ModelError(
+                f"segment {row['segment_id']} is served by a generator of run "
+                f"{row['base_run_id']}, which table synthesizers does not hold; fit the "
+                "generators of this run again"
+            )
         codec = redated(Codec.from_json(base.codec_json), Codec.from_json(self.codec_json))
         profile = [float(v) for v in row["profile"]]
         added = None if row["weights"] is None else bytes(row["weights"])

@@ -176,7 +176,7 @@ def _judge(
         return pd.DataFrame()
     bench = Bench(
         candidates,
-        {c.name: c.kind for c in (*prepared.codec.conditions, *prepared.codec.generated)},
+        prepared.codec.to_json(),
         target_of(prepared.codec, prepared.settings.requests.columns.outcome),
         gate,
         derive_seed(prepared.seed, "gate"),

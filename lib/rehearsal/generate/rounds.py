@@ -1,10 +1,10 @@
 """Round after round: the fresh generator of a segment against the one that serves, and why."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from rehearsal.generate.gate.candidates import RESAMPLED, SERVING, Candidate
@@ -113,7 +113,7 @@ def _gain(scores: pd.DataFrame, fresh: str) -> tuple[float, str]:
     if new is None or old is None:
         return 0.0, f"C2ST AUC {_told(new)} against {_told(old)}"
     errors = [score_of(scores, name, _AUC, "standard_error") or 0.0 for name in auc]
-    chance = _Z * float(np.hypot(*errors))
+    chance = _Z * math.hypot(*errors)
     told = f"C2ST AUC {new:.3f} against {old:.3f}, {chance:.3f} by chance"
     return (old - new if abs(old - new) > chance else 0.0), told
 

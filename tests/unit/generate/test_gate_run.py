@@ -14,8 +14,6 @@ from rehearsal.generate.gate.verdict import CRITERIA
 from rehearsal.generate.models.synthesizer import Synthesizer
 from rehearsal.settings import Gate, Generator
 
-KINDS = {"request_type": "categorical", "amount": "continuous", "device": "categorical"}
-
 
 def requests(n: int, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
@@ -47,8 +45,9 @@ def candidate(name: str, frame: pd.DataFrame | None = None) -> Candidate:
     return Candidate(name, f"v-{name}", "mixture", codec, weights, None, {"s": []})
 
 
-def judged(candidates: Sequence[Candidate], **changed: str) -> pd.DataFrame:
-    bench = Bench({"s": candidates}, KINDS | changed, "request_type", Gate(), 1)
+def judged(candidates: Sequence[Candidate]) -> pd.DataFrame:
+    now = candidate("now").codec_json
+    bench = Bench({"s": candidates}, now, "request_type", Gate(), 1)
     return judge_group(bench)(staged())
 
 

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from rehearsal.errors import ModelError
 from rehearsal.generate.codec.columns import Categorical
 from rehearsal.generate.codec.encode import Codec
+from rehearsal.generate.codec.redate import redated
 from rehearsal.generate.gate.candidates import (
     SERVING,
     Candidate,
@@ -46,14 +47,14 @@ class Bench:
 
     Args:
         candidates: judged as -> the candidates, in the order they are tried.
-        columns: column -> kind, of the columns that requests have now, conditions included.
+        codec_json: of this run: the columns that requests have now.
         target: the column whose prediction measures utility.
         gate: the limits.
         seed: of everything drawn.
     """
 
     candidates: Mapping[str, Sequence[Candidate]]
-    columns: Mapping[str, str]
+    codec_json: str
     target: str
     gate: Gate
     seed: int
@@ -121,6 +122,8 @@ class _Real:
 
 
 def judge_group(bench: Bench) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Return what a worker does with the rows of one judgement: their scores, by candidate."""
+
     def work(frame: pd.DataFrame) -> pd.DataFrame:
         name = str(frame["judged_as"].iloc[0])
         # In an order of their own: which rows are drawn must not hang on the shuffle.
@@ -179,8 +182,10 @@ def _with_ends(rows: pd.DataFrame, gate: Gate) -> pd.DataFrame:
 
 
 def _judged(bench: Bench, candidate: Candidate, real: _Real, seed: int) -> pd.DataFrame:
-    codec, generator = candidate.load()
-    _check_columns(codec, bench.columns)
+    earlier, generator = candidate.load()
+    now = Codec.from_json(bench.codec_json)
+    _check_columns(earlier, now)
+    codec = redated(earlier, now)
     parts = {TRAINING: real.training, TEST: real.test}
     codes = {part: codec.encode(with_instants(rows, codec)) for part, rows in parts.items()}
     vectors = {part: candidate.vectors(rows["segment_id"]) for part, rows in parts.items()}
@@ -203,13 +208,13 @@ def _judged(bench: Bench, candidate: Candidate, real: _Real, seed: int) -> pd.Da
     return rows
 
 
-def _check_columns(codec: Codec, columns: Mapping[str, str]) -> None:
+def _check_columns(codec: Codec, now: Codec) -> None:
     """Check that a codec is of the columns that requests have now, as an earlier one may not be.
 
     Raises:
         ModelError: it is of others, or of other kinds.
     """
-    known = {column.name: column.kind for column in (*codec.conditions, *codec.generated)}
+    known, columns = ({c.name: c.kind for c in one.columns} for one in (codec, now))
     told = [
         f"column {name!r} is {columns.get(name, 'none')} now, "
         f"and {known.get(name, 'none')} to the generator"

@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from rehearsal.generate.codec.encode import Codec
-from rehearsal.generate.codec.fit_codec import codec_fields, fit_codec
+from rehearsal.generate.codec.fit_codec import codec_fields, fit_codec, resolution
 from rehearsal.generate.codec.private import fit_private_codec
 from rehearsal.generate.codec.rules import Field, Rules, make_rules
 from rehearsal.generate.models.layout import Floats
@@ -152,7 +152,8 @@ class Prepared:
         keep = {"request_type": sorted({cell.request_type for cell in targeted})}
         learnt = self.rows.where(F.col("part") == TRAINING)
         if self.budget is None:
-            return fit_codec(learnt, self.fields, self.settings.generator, keep)
+            fine = resolution(self.settings.generator, sum(s.n_training for s in self.shares))
+            return fit_codec(learnt, self.fields, fine, keep)
         # Bounded: plan_private lets at most max_total_rows through.
         frame = learnt.select(*(quoted(field.name) for field in self.fields)).toPandas()
         return self._private_codec(frame, self.budget, keep)

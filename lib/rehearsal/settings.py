@@ -588,7 +588,7 @@ class Gate(Strict):
     max_dcr_share: float = Field(0.55, ge=0.5, le=1, description="rows nearer to training rows")
     max_nndr_gap: float = Field(0.1, ge=0, le=1, description="NNDR below that of real rows")
     max_exact: float = Field(0.01, ge=0, le=1, description="copies beyond those real rows have")
-    max_membership: float = Field(0.1, ge=0, le=1, description="advantage of the best attack")
+    max_membership: float = Field(0.15, ge=0, le=1, description="advantage of the best attack")
     min_rows: int = Field(40, ge=10, description="held-out rows to judge a segment by itself")
 
 
@@ -614,7 +614,7 @@ class Generator(Strict):
     )
     hidden: int = Field(128, ge=8)
     latent: int = Field(8, ge=1)
-    components: int = Field(100, ge=1, description="of the mixture")
+    components: int = Field(200, ge=1, description="of the mixture")
     max_epochs: int = Field(60, ge=1)
     patience: int = Field(6, ge=1)
     batch_rows: int = Field(256, ge=8)

@@ -5,13 +5,19 @@ from typing import Any
 
 import pandas as pd
 
+from rehearsal.generate.gate.candidates import RESAMPLED, SEGMENT, SERVING
 from rehearsal.settings import Settings
 
-_LEARNT = {
-    "fitted": "the generator of all segments and an adapter of this segment's own",
-    "no_gain": "the generator of all segments: an adapter did not improve held-out loss",
-    "insufficient_data": "the generator of all segments: too few rows for an adapter",
-    "failed": "nothing: the training failed",
+_NOT_FRESH = {
+    SERVING: "what an earlier run left serving: the generator of all segments of that run, and "
+    "what the segment added to it then, if anything",
+    RESAMPLED: "none: logged requests of the segment are drawn again",
+}
+_WITHOUT = {
+    "fitted": "with this segment's adapter it did not pass its gate",
+    "no_gain": "an adapter did not improve held-out loss",
+    "insufficient_data": "too few rows for an adapter",
+    "failed": "the training of an adapter failed",
 }
 
 
@@ -33,25 +39,14 @@ def model_card(
         row: the segment's row of `synthesizers`.
         scores: the segment's rows of `generator_scores`.
     """
-    segment, span = row["segment_id"], settings.replay
-    version = base["source_version"]
+    segment = row["segment_id"]
     lines = [
         f"# Synthesizer {row['synthesizer_version']} of segment {segment}",
         "",
         f"Makes requests like those of segment {segment}, for replays of a model release.",
-        f"Served by: **{row['served_by']}**, {row['why']}.",
+        f"Served by: **{row['served_by']}**, {str(row['why']).rstrip('.')}.",
         "",
-        "## Trained on",
-        f"- {settings.requests.label}" + (f", version {version}" if version else ""),
-        f"- requests from {span.start:%Y-%m-%d} to {span.end:%Y-%m-%d}",
-        f"- {row['n_rows']:,} rows of this segment, {base['n_rows']:,} of all segments",
-        f"- {base['n_left_out']:,} rows left out that break a declared range or constraint",
-        f"- rehearsal {run_id}, rows {base['fingerprint']}",
-        "",
-        "## Model",
-        f"- {row['kind']}: {_LEARNT[row['status']]}",
-        f"- held-out loss {_number(row.get('validation_nats'))} nats per row",
-        f"- {_private(base)}",
+        *_made(settings, run_id, base, row),
         "",
         *_privacy(base, row),
         "## What it showed",
@@ -62,6 +57,34 @@ def model_card(
         "- other segments, other times, or request types it was not asked for",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _made(
+    settings: Settings, run_id: str, base: Mapping[str, Any], row: Mapping[str, Any]
+) -> list[str]:
+    served_by = row["served_by"]
+    if served_by in _NOT_FRESH:
+        # This run's training says nothing of it.
+        earlier = f"; trained in rehearsal {row['base_run_id']}, whose card says on what"
+        told = _NOT_FRESH[served_by] + (earlier if served_by == SERVING else "")
+        return ["## Model", f"- {told}"]
+    span, version = settings.replay, base["source_version"]
+    own = served_by == SEGMENT
+    added = "and an adapter of this segment's own" if own else f"alone: {_WITHOUT[row['status']]}"
+    loss = row.get("validation_nats" if own else "base_nats")
+    return [
+        "## Trained on",
+        f"- {settings.requests.label}" + (f", version {version}" if version else ""),
+        f"- requests from {span.start:%Y-%m-%d} to {span.end:%Y-%m-%d}",
+        f"- {row['n_rows']:,} rows of this segment, {base['n_rows']:,} of all segments",
+        f"- {base['n_left_out']:,} rows left out that break a declared range or constraint",
+        f"- rehearsal {run_id}, rows {base['fingerprint']}",
+        "",
+        "## Model",
+        f"- {row['kind']}: the generator of all segments {added}",
+        f"- held-out loss {_number(loss)} nats per row",
+        f"- {_private(base)}",
+    ]
 
 
 def _private(base: Mapping[str, Any]) -> str:
@@ -93,7 +116,7 @@ def _privacy(base: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
 
 def _table(scores: pd.DataFrame) -> list[str]:
     if scores.empty:
-        return ["It was not judged: no generator was fitted."]
+        return ["Nobody was judged: no generator was fitted, or too few rows are held out."]
     heads = "| candidate | score | value | real halves | independent columns | limit | passed |"
     rows = [
         f"| {s['candidate']} | {s['score']} | {_number(s['value'])} | {_number(s['half_vs_half'])} "

@@ -176,7 +176,7 @@ def _judge(
         return pd.DataFrame()
     bench = Bench(
         candidates,
-        tuple(c.name for c in (*prepared.codec.conditions, *prepared.codec.generated)),
+        prepared.codec.to_json(),
         target_of(prepared.codec, prepared.settings.requests.columns.outcome),
         gate,
         derive_seed(prepared.seed, "gate"),
@@ -230,7 +230,8 @@ def _decided(
         choice = choose(own, before)
         versions = {SEGMENT: row["synthesizer_version"], ALL: base["synthesizer_version"]}
         rounds.append(round_row(segment, versions, own, before, choice))
-        made.append(_served(row, before, choice))
+        version = versions.get(choice.served_by, row["synthesizer_version"])
+        made.append(_served(row | {"synthesizer_version": version}, before, choice))
     return Outcome(made, scores, rounds)
 
 

@@ -67,7 +67,10 @@ def _predecessors(store: Store, last: DataFrame, profiles: pd.DataFrame) -> dict
     effects = _effects(store, last)
     found = {}
     for row in rows:
-        base, segment = bases[row["base_run_id"]], row["segment_id"]
+        base, segment = bases.get(row["base_run_id"]), row["segment_id"]
+        if base is None or base["weights"] is None:
+            # Its run was done again without it, or its rows are gone.
+            continue
         axes = Profiles.from_json(base["profiles_json"])
         vector = segment_vectors(axes, effect_sizes(profiles), [segment])[0]
         added = None if row["served_by"] == ALL else row["weights"]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from rehearsal.generate.card import model_card
 from rehearsal.generate.codec.encode import Codec
+from rehearsal.generate.gate.candidates import ALL, SEGMENT
 from rehearsal.seeds import short_hash
 from rehearsal.settings import Settings
 from rehearsal.tracking import log_served, tracked_run
@@ -18,7 +19,7 @@ STEP = "fit-generators"
 _VERSION = "rehearsal.synthesizer_version"
 _REQUIREMENTS = ("numpy", "pandas", "pyspark", "safetensors", "torch")
 _BATCH = 1000  # the store takes no more metrics at a time
-_NAMES = ("train_nats", "validation_nats", "kl_nats")
+_NAMES = ("train_nats", "validation_nats", "kl_nats", "membership")
 
 Row = Mapping[str, Any]
 
@@ -103,13 +104,14 @@ def _scores(scores: pd.DataFrame) -> Iterator[tuple[str, float, int]]:
 
 
 def _log_model(mlflow: Any, folder: Path, rows: Sequence[Row]) -> None:
-    base, *segments = rows
+    base = rows[0]
+    # An earlier run's generators are in its own model, and what failed the gate is in none.
+    segments = [row for row in rows[1:] if row["served_by"] in (SEGMENT, ALL)]
     parts = folder / "segments"
     parts.mkdir()
     about: dict[str, Any] = {"kind": base["kind"], "segments": {}}
     for number, row in enumerate(segments):
-        adds = row["served_by"] == "segment" and row.get("weights") is not None
-        file = f"{number}.safetensors" if adds else None
+        file = f"{number}.safetensors" if row["served_by"] == SEGMENT else None
         if file is not None:
             (parts / file).write_bytes(bytes(row["weights"]))
         about["segments"][row["segment_id"]] = {"profile": row["profile"], "file": file}

@@ -1,10 +1,10 @@
 """Round after round: the fresh generator of a segment against the one that serves, and why."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from rehearsal.generate.gate.candidates import RESAMPLED, SERVING, Candidate
@@ -42,45 +42,57 @@ def choose(scores: pd.DataFrame, predecessor: Predecessor | None) -> Choice:
     """Return who serves a segment.
 
     Who passes the gate goes before who does not. Of two that pass, the one that is harder to tell
-    from real requests, if by more than chance gives; else the one that serves stays if it is known
-    to show more disagreements (its interval lies above 0), and gives way to newer data otherwise.
+    from real requests, if by more than two standard errors; else, and where C2ST of either is
+    unknown, the one that serves stays if it is known to show more disagreements (its interval lies
+    above 0), and gives way to newer data otherwise.
 
     Args:
-        scores: rows of `generator_scores` of the segment, candidates in the order judged.
+        scores: rows of `generator_scores` of the segment, candidates in the order judged; `serving`
+            among them if there is a predecessor.
         predecessor: what served until now.
     """
     passed = [str(name) for name, shown in _by_candidate(scores).items() if shown["passed"].all()]
     fresh = next((name for name in passed if name != SERVING), None)
     if predecessor is None or SERVING not in passed:
-        before = "" if predecessor is None else "the one that served no longer passes its gate"
         if fresh is None:
             return Choice(RESAMPLED, _none_passed(scores))
-        return Choice(fresh, before or "the first that passed its gate")
+        return Choice(fresh, _none_before(scores, predecessor))
     if fresh is None:
-        return Choice(SERVING, "the fresh one did not pass its gate")
+        return Choice(SERVING, _no_fresh(scores))
     return _better(scores, fresh, predecessor)
 
 
 def _none_passed(scores: pd.DataFrame) -> str:
     if scores.empty:
         return "no generator was fitted, or too few rows are held out to judge one"
-    last = list(_by_candidate(scores).values())[-1]
-    refused = " ".join(note for note in last.loc[~last["passed"].astype(bool), "note"] if note)
-    return f"no generator passed its gate: {refused}"
+    last = list(_by_candidate(scores))[-1]
+    return f"no generator passed its gate: {_refusal(scores, last)}"
+
+
+def _no_fresh(scores: pd.DataFrame) -> str:
+    last = list(_by_candidate(scores))[-1]
+    if last == SERVING:
+        return "no fresh one was fitted"
+    return f"the fresh one did not pass its gate: {_refusal(scores, last)}"
+
+
+def _none_before(scores: pd.DataFrame, predecessor: Predecessor | None) -> str:
+    if predecessor is None:
+        return "the first that passed its gate"
+    return f"the one that served no longer passes its gate: {_refusal(scores, SERVING)}"
+
+
+def _refusal(scores: pd.DataFrame, candidate: Any) -> str:
+    refused = scores[(scores["candidate"] == candidate) & ~scores["passed"].astype(bool)]
+    # One that could not be judged says so at every score.
+    return " ".join(dict.fromkeys(note for note in refused["note"] if note))
 
 
 def _better(scores: pd.DataFrame, fresh: str, predecessor: Predecessor) -> Choice:
-    auc = {name: score_of(scores, name, _AUC) for name in (fresh, SERVING)}
-    n = float(scores["n_test"].iloc[0])
-    # Hanley and McNeil 1982 at an AUC near .5: variance (1 / 6) (1 / n) for n rows of each kind.
-    error = _Z * float(np.sqrt(2 / (6 * n)))
-    gain = (auc[SERVING] or np.nan) - (auc[fresh] or np.nan)
-    told = f"C2ST AUC {auc[fresh]} against {auc[SERVING]}" if np.isnan(gain) else (
-        f"C2ST AUC {auc[fresh]:.3f} against {auc[SERVING]:.3f}"
-    )  # fmt: skip
-    if gain > error:
+    gain, told = _gain(scores, fresh)
+    if gain > 0:
         return Choice(fresh, f"harder to tell from real requests: {told}")
-    if gain < -error:
+    if gain < 0:
         return Choice(SERVING, f"the fresh one is easier to tell from real requests: {told}")
     if predecessor.effect is not None and predecessor.effect[1] > 0:
         effect = predecessor.effect[0]
@@ -88,6 +100,26 @@ def _better(scores: pd.DataFrame, fresh: str, predecessor: Predecessor) -> Choic
             SERVING, f"as good ({told}), and known to show {effect:+.1f} disagreements per 1,000"
         )
     return Choice(fresh, f"as good ({told}), and of newer requests")
+
+
+def _gain(scores: pd.DataFrame, fresh: str) -> tuple[float, str]:
+    """Return by how much C2ST is lower for the fresh one, 0 where chance gives as much; in words.
+
+    The two are judged by the same real rows, which makes their difference vary less than that of
+    independent ones, whose error this is: the one that serves is not given up lightly.
+    """
+    auc = {name: score_of(scores, name, _AUC) for name in (fresh, SERVING)}
+    new, old = auc[fresh], auc[SERVING]
+    if new is None or old is None:
+        return 0.0, f"C2ST AUC {_told(new)} against {_told(old)}"
+    errors = [score_of(scores, name, _AUC, "standard_error") or 0.0 for name in auc]
+    chance = _Z * math.hypot(*errors)
+    told = f"C2ST AUC {new:.3f} against {old:.3f}, {chance:.3f} by chance"
+    return (old - new if abs(old - new) > chance else 0.0), told
+
+
+def _told(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"
 
 
 def round_row(
@@ -120,11 +152,13 @@ def round_row(
     }
 
 
-def score_of(scores: pd.DataFrame, candidate: str | None, score: str) -> float | None:
+def score_of(
+    scores: pd.DataFrame, candidate: str | None, score: str, column: str = "value"
+) -> float | None:
     """Return a candidate's score, None where it was not judged or it cannot be computed."""
     if scores.empty:
         return None
-    own = scores[(scores["candidate"] == candidate) & (scores["score"] == score)]["value"]
+    own = scores[(scores["candidate"] == candidate) & (scores["score"] == score)][column]
     return float(own.iloc[0]) if len(own) and pd.notna(own.iloc[0]) else None
 
 

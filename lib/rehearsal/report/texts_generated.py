@@ -184,7 +184,8 @@ def _verdict(candidate: str, scores: list[dict[str, Any]]) -> dict[str, Any]:
     refused.sort(key=lambda one: score_place(one["score"]))
     said = "; ".join(refusal(one) for one in refused)
     if not known:
-        said = "no score can be computed of so few rows"
+        # It could not be judged, and its scores say why.
+        said = next((one["note"] for one in scores if one["note"]), "")
     return {
         "name": CANDIDATES.get(candidate, candidate),
         "passed": bool(known) and not refused,

@@ -719,8 +719,10 @@ SYNTHESIZERS = TableContract(
             column("device", S, "cuda or cpu"),
             column(
                 "curves",
-                ArrayType(_struct(epoch=N, train_nats=D, validation_nats=D, kl_nats=D)),
-                "losses per epoch",
+                ArrayType(
+                    _struct(epoch=N, train_nats=D, validation_nats=D, kl_nats=D, membership=D)
+                ),
+                "losses per epoch, and the advantage of an attacker who goes by them",
             ),
             column("source_version", S, "version of the request table that was read"),
             column("fingerprint", S, "hash of the staged training rows"),
@@ -755,6 +757,7 @@ GENERATOR_SCORES = TableContract(
             column("score", S, "c2st, shapes, pairs, utility, dcr_share, nndr_gap, ..."),
             column("direction", S, "at most or at least: what the limit is"),
             column("value", D, "of the candidate; NULL = cannot be computed"),
+            column("standard_error", D, "of the value; NULL = unknown"),
             column("half_vs_half", D, "the same of real rows: the good end of the scale"),
             column("independent", D, "the same of columns drawn apart: the bad end"),
             column("limit", D, "of generator.gate, loosened by what so few rows can tell"),

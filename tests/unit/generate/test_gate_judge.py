@@ -100,8 +100,8 @@ def test_there_is_one_row_per_score_and_the_same_ones_for_the_same_seed() -> Non
     rows = judged(draw(80, 3), n=80).as_rows()
     assert [row["score"] for row in rows] == [criterion.name for criterion in CRITERIA]
     assert list(rows[0]) == [
-        "score", "direction", "synthesizer", "half_vs_half", "independent", "limit", "passed",
-        "note",
+        "score", "direction", "synthesizer", "standard_error", "half_vs_half", "independent",
+        "limit", "passed", "note",
     ]  # fmt: skip
     assert {row["score"] for row in rows if row["direction"] == "at least"} == {
         "shapes", "pairs", "utility",

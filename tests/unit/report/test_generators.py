@@ -132,10 +132,11 @@ def test_the_gate_tells_who_was_refused_for_what_and_on_which_rows(data: ReportD
 
 
 def test_what_no_score_can_be_computed_of_is_not_called_within_limits(data: ReportData) -> None:
-    none = with_rows(data, gate=gate_rows_of("s3", "all", [None] * 8, passed=False))
+    few = "no score can be computed of so few rows"
+    none = with_rows(data, gate=gate_rows_of("s3", "all", [None] * 8, passed=False, note=few))
     (told,) = next(one for one in generator_texts(Reading(none))["judged"] if one["tried"])["tried"]
     assert not told["passed"]
-    assert told["said"] == "no score can be computed of so few rows"
+    assert told["said"] == few
 
 
 def test_a_scale_runs_from_worst_to_best_whatever_its_direction(data: ReportData) -> None:

@@ -1,16 +1,63 @@
 """Judge a synthesizer by its scores beside both ends of the scale."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
 from rehearsal.errors import ModelError
+from rehearsal.generate.gate.measured import Measured
 from rehearsal.generate.gate.membership import Attack
-from rehearsal.generate.gate.scores import Comparison, compared_rows, likeness_of_halves, score_all
+from rehearsal.generate.gate.scores import (
+    Comparison,
+    Scores,
+    compared_rows,
+    likeness_of_halves,
+    score_all,
+)
 from rehearsal.generate.gate.table import encode
 from rehearsal.generate.gate.utility import Utility
 from rehearsal.generate.gate.verdict import CRITERIA, Judgement, decide
 from rehearsal.seeds import derive_seed
 from rehearsal.settings import Gate
+
+
+@dataclass(frozen=True, eq=False)
+class Ends:
+    """Both ends of the scale, which are of the real rows alone, whoever is judged by them.
+
+    Args:
+        n: rows of either kind in the scores of fidelity.
+        half: of one half of the training rows in place of synthetic ones.
+        independent: of the training rows, each column in an order of its own.
+        expected: mean and standard deviation of scores between sets of n real rows.
+    """
+
+    n: int
+    half: Scores
+    independent: Scores
+    expected: dict[str, Measured]
+
+
+def ends_of_scale(
+    training: pd.DataFrame, test: pd.DataFrame, n_synthetic: int, target: str | None, seed: int
+) -> Ends:
+    """Return both ends of the scale; of the arguments of `judge`, and how many rows it judges.
+
+    Raises:
+        ModelError: the tables' columns differ, or the target is none of them.
+    """
+    _check_target(training, target)
+    members, others = encode(training, test)
+    rng = np.random.default_rng(derive_seed(seed, "judge"))
+    order = rng.permutation(len(members))
+    middle = len(order) // 2
+    halves = members.take(order[:middle]), members.take(order[middle:])
+    n = compared_rows(len(members), len(others), n_synthetic)
+    comparison = Comparison(n, target, seed)
+    half, _ = score_all(halves[1], others, halves[0], comparison)
+    independent, _ = score_all(members, others, members.independent(rng), comparison)
+    return Ends(n, half, independent, likeness_of_halves(members, n, seed))
 
 
 def judge(
@@ -21,6 +68,7 @@ def judge(
     likelihoods: Attack | None,
     settings: Gate,
     seed: int,
+    ends: Ends | None = None,
 ) -> Judgement:
     """Return the scores of the synthesizer and whether it may be used.
 
@@ -38,36 +86,35 @@ def judge(
         likelihoods: log-likelihoods by the generator of training rows, and of test rows.
         settings: the limits.
         seed: of everything drawn.
+        ends: of these rows; None: they are computed, which is two thirds of the work.
 
     Raises:
         ModelError: the tables' columns differ, or the target is none of them.
     """
-    if target is not None and target not in training.columns:
-        raise ModelError(f"the target {target!r} is no column of the rows that are judged")
+    _check_target(training, target)
+    if ends is None:
+        ends = ends_of_scale(training, test, len(synthetic), target, seed)
     members, others, made = encode(training, test, synthetic)
-    rng = np.random.default_rng(derive_seed(seed, "judge"))
-    order = rng.permutation(len(members))
-    middle = len(order) // 2
-    halves = members.take(order[:middle]), members.take(order[middle:])
-    comparison = Comparison(compared_rows(members, others, made), target, seed)
     attacks = [likelihoods] if likelihoods is not None else []
-    own, utility = score_all(members, others, made, comparison, attacks)
-    half, _ = score_all(halves[1], others, halves[0], comparison)
-    independent, _ = score_all(members, others, members.independent(rng), comparison)
-    expected = likeness_of_halves(members, comparison.n, seed)
+    own, utility = score_all(members, others, made, Comparison(ends.n, target, seed), attacks)
     notes = {"utility": _about_utility(utility, target)}
     return Judgement(
         tuple(
             decide(
                 criterion,
-                (own, half, independent),
-                expected,
+                (own, ends.half, ends.independent),
+                ends.expected,
                 settings,
                 notes.get(criterion.name, ""),
             )
             for criterion in CRITERIA
         )
     )
+
+
+def _check_target(training: pd.DataFrame, target: str | None) -> None:
+    if target is not None and target not in training.columns:
+        raise ModelError(f"the target {target!r} is no column of the rows that are judged")
 
 
 def _about_utility(utility: Utility | None, target: str | None) -> str:

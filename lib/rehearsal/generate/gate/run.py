@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,18 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from rehearsal.errors import ModelError
 from rehearsal.generate.codec.columns import Categorical
 from rehearsal.generate.codec.encode import Codec
-from rehearsal.generate.gate.candidates import Candidate, with_instants, with_seconds
-from rehearsal.generate.gate.judge import judge
+from rehearsal.generate.codec.redate import redated
+from rehearsal.generate.gate.candidates import (
+    SERVING,
+    Candidate,
+    with_instants,
+    with_seconds,
+)
+from rehearsal.generate.gate.judge import Ends, ends_of_scale, judge
+from rehearsal.generate.gate.verdict import CRITERIA
 from rehearsal.generate.training.stage import TEST, TRAINING
 from rehearsal.names import quoted
 from rehearsal.seeds import derive_seed
@@ -23,9 +32,13 @@ JUDGED_ROWS = 5_000
 TOGETHER = "all drifting segments together"
 _SCHEMA = (
     "judged_as string, candidate string, synthesizer_version string, n_test long, score string, "
-    "direction string, value double, half_vs_half double, independent double, limit double, "
-    "passed boolean, note string"
+    "direction string, value double, standard_error double, half_vs_half double, "
+    "independent double, limit double, passed boolean, note string"
 )
+
+_ENDS = ("half_vs_half", "independent", "limit")
+_NUMBERS = ("value", "standard_error", *_ENDS)
+_LONGEST_NOTE, _MOST_TOLD = 2_000, 3
 
 
 @dataclass(frozen=True)
@@ -34,14 +47,14 @@ class Bench:
 
     Args:
         candidates: judged as -> the candidates, in the order they are tried.
-        columns: the columns compared, conditions included.
+        codec_json: of this run: the columns that requests have now.
         target: the column whose prediction measures utility.
         gate: the limits.
         seed: of everything drawn.
     """
 
     candidates: Mapping[str, Sequence[Candidate]]
-    columns: tuple[str, ...]
+    codec_json: str
     target: str
     gate: Gate
     seed: int
@@ -86,10 +99,31 @@ def judge_candidates(rows: DataFrame, bench: Bench) -> DataFrame:
     groups = len(bench.candidates)
     # As many partitions as groups, so that no two judgements wait for one another.
     spread = rows.repartition(groups, "judged_as")
-    return spread.groupBy("judged_as").applyInPandas(_judge_group(bench), _SCHEMA)
+    return spread.groupBy("judged_as").applyInPandas(judge_group(bench), _SCHEMA)
 
 
-def _judge_group(bench: Bench) -> Callable[[pd.DataFrame], pd.DataFrame]:
+@dataclass(frozen=True, eq=False)
+class _Real:
+    """The real rows of a judgement; every candidate is held against the same ends of the scale."""
+
+    training: pd.DataFrame
+    test: pd.DataFrame
+    target: str
+    seed: int
+
+    @cached_property
+    def ends(self) -> Ends:
+        return ends_of_scale(*self.compared, len(self.test), self.target, self.seed)
+
+    @property
+    def compared(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        keys = ["judged_as", "segment_id", "part", "request_id"]
+        return self.training.drop(columns=keys), self.test.drop(columns=keys)
+
+
+def judge_group(bench: Bench) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Return what a worker does with the rows of one judgement: their scores, by candidate."""
+
     def work(frame: pd.DataFrame) -> pd.DataFrame:
         name = str(frame["judged_as"].iloc[0])
         # In an order of their own: which rows are drawn must not hang on the shuffle.
@@ -97,14 +131,14 @@ def _judge_group(bench: Bench) -> Callable[[pd.DataFrame], pd.DataFrame]:
         seed = derive_seed(bench.seed, name)
         test = _sampled(ordered[ordered["part"] == TEST], seed)
         training = _sampled(ordered[ordered["part"] == TRAINING], seed)
+        real = _Real(training, test, bench.target, derive_seed(seed, "judge"))
         made: list[pd.DataFrame] = []
         for candidate in bench.candidates[name]:
-            judged = _judged(bench, candidate, training, test, seed)
+            judged = _judged_or_told(bench, candidate, real, seed)
             made.append(judged.assign(judged_as=name, n_test=len(test)))
-            if judged["passed"].all() and candidate.name != "serving":
+            if judged["passed"].all() and candidate.name != SERVING:
                 break
-        names = [part.split()[0] for part in _SCHEMA.split(", ")]
-        return pd.concat(made)[names]
+        return _with_ends(pd.concat(made, ignore_index=True), bench.gate)
 
     return work
 
@@ -115,32 +149,84 @@ def _sampled(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
     return frame.iloc[np.sort(chosen)].reset_index(drop=True)
 
 
-def _judged(
-    bench: Bench, candidate: Candidate, training: pd.DataFrame, test: pd.DataFrame, seed: int
-) -> pd.DataFrame:
-    about = {"candidate": candidate.name, "synthesizer_version": candidate.version}
-    codec, generator = candidate.load()
-    real = {"training": training, "test": test}
-    codes = {part: codec.encode(with_instants(rows, codec)) for part, rows in real.items()}
-    vectors = {part: candidate.vectors(rows["segment_id"]) for part, rows in real.items()}
-    given = codes["test"][:, : codec.n_conditions]
-    drawn = generator.sample(given, vectors["test"], derive_seed(seed, "sample"))
+def _judged_or_told(bench: Bench, candidate: Candidate, real: _Real, seed: int) -> pd.DataFrame:
+    try:
+        rows = _judged(bench, candidate, real, seed)
+    except Exception as error:  # noqa: BLE001  one candidate must not take the others down
+        kind = "" if isinstance(error, ModelError) else f"{type(error).__name__}: "
+        rows = _refused(f"Not judged: {kind}{error}"[:_LONGEST_NOTE])
+    return rows.assign(candidate=candidate.name, synthesizer_version=candidate.version)
+
+
+def _refused(why: str) -> pd.DataFrame:
+    rows = [
+        {
+            "score": criterion.name,
+            "direction": criterion.direction,
+            "passed": False,
+            "note": why,
+        }
+        for criterion in CRITERIA
+    ]
+    return pd.DataFrame(rows).assign(**dict.fromkeys(_NUMBERS, np.nan))
+
+
+def _with_ends(rows: pd.DataFrame, gate: Gate) -> pd.DataFrame:
+    """Return the rows with the scale, which is the real rows', at who was not judged too."""
+    ends = list(_ENDS)
+    rows[ends] = rows.groupby("score")[ends].transform("first")
+    asked = {criterion.name: float(getattr(gate, criterion.setting)) for criterion in CRITERIA}
+    rows["limit"] = rows["limit"].fillna(rows["score"].map(asked))
+    names = [part.split()[0] for part in _SCHEMA.split(", ")]
+    return rows[names]
+
+
+def _judged(bench: Bench, candidate: Candidate, real: _Real, seed: int) -> pd.DataFrame:
+    earlier, generator = candidate.load()
+    now = Codec.from_json(bench.codec_json)
+    _check_columns(earlier, now)
+    codec = redated(earlier, now)
+    parts = {TRAINING: real.training, TEST: real.test}
+    codes = {part: codec.encode(with_instants(rows, codec)) for part, rows in parts.items()}
+    vectors = {part: candidate.vectors(rows["segment_id"]) for part, rows in parts.items()}
+    given = codes[TEST][:, : codec.n_conditions]
+    drawn = generator.sample(given, vectors[TEST], derive_seed(seed, "sample"))
     values = codec.decode(drawn, np.random.default_rng(derive_seed(seed, "values")))
     synthetic = with_seconds(values, codec).assign(
-        **{c.name: test[c.name] for c in codec.conditions}
+        **{c.name: real.test[c.name] for c in codec.conditions}
     )
-    held = [generator.log_likelihood(codes[part], vectors[part]) for part in ("training", "test")]
-    columns = [name for name in bench.columns if name in synthetic]
+    held = [generator.log_likelihood(codes[part], vectors[part]) for part in parts]
     likelihoods = None if held[0] is None or held[1] is None else (held[0], held[1])
     found = judge(
-        training[columns], test[columns], synthetic[columns], bench.target, likelihoods,
-        bench.gate, derive_seed(seed, "judge"),
-    )  # fmt: skip
+        *real.compared, synthetic, real.target, likelihoods, bench.gate, real.seed, real.ends
+    )
     rows = pd.DataFrame(found.as_rows()).rename(columns={"synthesizer": "value"})
+    rows = rows.astype(dict.fromkeys(_NUMBERS, float))
     if not found.passed and rows["passed"].all():
         # Nothing could be computed, which is no proof of anything.
         rows = rows.assign(passed=False, note=" ".join(found.reasons))
-    return rows.assign(**about)
+    return rows
+
+
+def _check_columns(codec: Codec, now: Codec) -> None:
+    """Check that a codec is of the columns that requests have now, as an earlier one may not be.
+
+    Raises:
+        ModelError: it is of others, or of other kinds.
+    """
+    known, columns = ({c.name: c.kind for c in one.columns} for one in (codec, now))
+    told = [
+        f"column {name!r} is {columns.get(name, 'none')} now, "
+        f"and {known.get(name, 'none')} to the generator"
+        for name in sorted({*known, *columns})
+        if known.get(name) != columns.get(name)
+    ]
+    if told:
+        raise ModelError(f"it was fitted on other columns than requests have now: {_listed(told)}")
+
+
+def _listed(told: Sequence[str]) -> str:
+    return "; ".join(told[:_MOST_TOLD]) + ("; ..." if len(told) > _MOST_TOLD else "")
 
 
 def target_of(codec: Codec, outcome: str | None) -> str:

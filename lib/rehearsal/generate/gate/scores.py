@@ -78,9 +78,9 @@ def score_all(
     return scores, utility
 
 
-def compared_rows(training: Table, test: Table, synthetic: Table) -> int:
+def compared_rows(n_training: int, n_test: int, n_synthetic: int) -> int:
     """Return how many rows of either kind the scores of fidelity can be of, halves included."""
-    return min(len(training) // 2, len(test), len(synthetic), _FIDELITY_ROWS)
+    return min(n_training // 2, n_test, n_synthetic, _FIDELITY_ROWS)
 
 
 def likeness_of_halves(real: Table, n: int, seed: int) -> dict[str, Measured]:

@@ -26,6 +26,11 @@ class Criterion:
         """1 where lower is better, -1 where higher is."""
         return -1 if self.setting.startswith("min_") else 1
 
+    @property
+    def direction(self) -> str:
+        """What the limit is: "at most" or "at least"."""
+        return "at most" if self.sign > 0 else "at least"
+
 
 CRITERIA = (
     Criterion("c2st", "C2ST AUC", "max_c2st", 0.5),
@@ -53,6 +58,7 @@ class Score:
         passed: whether it keeps the limit; what is undefined passes.
         note: why the limit is not the configured one, or why there is no value.
         reason: one sentence on a refusal; empty if passed.
+        error: standard error of `value`; None: undefined.
     """
 
     score: str
@@ -64,6 +70,7 @@ class Score:
     passed: bool
     note: str = ""
     reason: str = ""
+    error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,7 @@ class Judgement:
                 "score": score.score,
                 "direction": score.direction,
                 "synthesizer": score.value,
+                "standard_error": score.error,
                 "half_vs_half": score.half_vs_half,
                 "independent": score.independent,
                 "limit": score.limit,
@@ -135,13 +143,14 @@ def decide(
         notes.append("Undefined: too few rows, or no column it is defined for.")
     score = Score(
         score=criterion.name,
-        direction="at most" if criterion.sign > 0 else "at least",
+        direction=criterion.direction,
         value=own,
         half_vs_half=half,
         independent=independent,
         limit=limit,
         passed=passed,
         note=" ".join(filter(None, notes)),
+        error=_error(found[0][criterion.name]),
     )
     return score if passed else replace(score, reason=_reason(criterion, score, asked))
 
@@ -173,6 +182,11 @@ def _reason(criterion: Criterion, score: Score, asked: float) -> str:
 
 def _value(measured: Measured | None) -> float | None:
     return None if measured is None else measured.value
+
+
+def _error(measured: Measured | None) -> float | None:
+    # Of a likeness it is not known: what it says is how sets of real rows differ.
+    return None if measured is None or measured.error == 0 else measured.error
 
 
 def _text(value: float | None) -> str:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from rehearsal.errors import ModelError
 from rehearsal.generate.codec.encode import Codec
+from rehearsal.generate.codec.redate import redated
 from rehearsal.generate.gate.candidates import ALL, RESAMPLED
 
 if TYPE_CHECKING:
@@ -25,9 +27,15 @@ class Base:
 
 @dataclass(frozen=True)
 class Bases:
-    """The generators that segments' synthesizers are built on, by run; travels to workers."""
+    """The generators that segments' synthesizers are built on; travels to workers.
+
+    Args:
+        by_run: run -> its generator of all segments.
+        codec_json: of this run.
+    """
 
     by_run: Mapping[str, Base]
+    codec_json: str
 
     @property
     def conditions(self) -> list[str]:
@@ -37,12 +45,23 @@ class Bases:
         return list(dict.fromkeys(names))
 
     def load(self, row: Mapping[Any, Any]) -> "Synthesizer":
-        """Return the synthesizer of a row of `Serving.models`. Imports torch for networks."""
+        """Return the synthesizer of a row of `Serving.models`. Imports torch for networks.
+
+        Raises:
+            ModelError: the run it builds on has no generator, or its weights are damaged.
+        """
         from rehearsal.generate.models.loading import load_segment_generator
         from rehearsal.generate.models.synthesizer import Synthesizer
 
-        base = self.by_run[row["base_run_id"]]
-        codec, profile = Codec.from_json(base.codec_json), [float(v) for v in row["profile"]]
+        base = self.by_run.get(row["base_run_id"])
+        if base is None:
+            raise ModelError(
+                f"segment {row['segment_id']} is served by a generator of run "
+                f"{row['base_run_id']}, which table synthesizers does not hold; fit the "
+                "generators of this run again"
+            )
+        codec = redated(Codec.from_json(base.codec_json), Codec.from_json(self.codec_json))
+        profile = [float(v) for v in row["profile"]]
         added = None if row["weights"] is None else bytes(row["weights"])
         layout = codec.layout(len(profile))
         generator = load_segment_generator(base.kind, layout, base.weights, added)
@@ -91,4 +110,5 @@ def serving_of(synthesizers: DataFrame, all_bases: DataFrame, run_id: str) -> Se
         for run, row in rows.items()
         if row["weights"] is not None
     }
-    return Serving(models, Bases(bases), Codec.from_json(rows[run_id]["codec_json"]))
+    own = rows[run_id]["codec_json"]
+    return Serving(models, Bases(bases, own), Codec.from_json(own))

@@ -50,7 +50,10 @@ def watching(folder: str, tell: Callable[[str], None]) -> Iterator[None]:
 
 def _watch(folder: str, tell: Callable[[str], None], done: threading.Event) -> None:
     told: set[str] = set()
-    while not done.wait(_SECONDS):
+    under_way = True
+    while under_way:
+        # And a last look when all is done, or short trainings would never be told of.
+        under_way = not done.wait(_SECONDS)
         for line in read_progress(folder):
             if line not in told:
                 told.add(line)
@@ -62,6 +65,8 @@ def read_progress(folder: str) -> list[str]:
     from fsspec.core import url_to_fs
 
     filesystem, path = url_to_fs(folder)
+    # Remote file systems remember what they listed, and others write here.
+    filesystem.invalidate_cache(path)
     lines = []
     for file in filesystem.glob(f"{path}/*.json"):
         try:

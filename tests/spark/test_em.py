@@ -9,6 +9,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from rehearsal.generate.codec.fit_codec import fields_of, fit_codec_frame
+from rehearsal.generate.models import mixture
 from rehearsal.generate.models.generator import Rows, fit_generator
 from rehearsal.generate.models.layout import Layout
 from rehearsal.generate.models.memory import MemoryFeed
@@ -23,7 +24,10 @@ pytestmark = pytest.mark.spark
 PROFILES = np.array([[-1.0], [0.0], [2.0]])
 
 
-def test_one_partition_or_seven_give_the_bytes_of_the_fit_in_memory(spark: SparkSession) -> None:
+def test_one_partition_or_seven_give_the_bytes_of_the_fit_in_memory(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mixture, "GROUP_PASSES", 1)  # a task costs a third of a second
     rng = np.random.default_rng(0)
     layout = Layout((3, 4, 5), 1, 1)
     kind, segment = rng.integers(0, 3, 400), rng.integers(0, 3, 400)

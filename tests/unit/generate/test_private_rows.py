@@ -75,7 +75,7 @@ def settings() -> Settings:
 
 def test_a_private_card_says_what_epsilon_covers_and_what_it_does_not(settings: Settings) -> None:
     told = card(settings, epsilon=2.99999998, delta=1e-6)
-    assert "epsilon 3, delta 1e-06" in told
+    assert "epsilon 3, delta 1e-06 for one user's requests cover the codec" in told
     assert "not covered: the scores below" in told
     assert "what serves is of run older, which spent its own budget" in told
     assert "## Privacy" not in card(settings, epsilon=None, delta=None)

@@ -30,7 +30,7 @@ from rehearsal.settings import Generator as Settings
 # Sums that reach the driver at a time, each of the size of the model.
 MAX_PARTS = 64
 # A task's sums over fewer take no longer than to start it.
-ROWS_PER_PART = 25_000
+ROWS_PER_PART = 50_000
 
 Work = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 

@@ -117,7 +117,7 @@ def zipped_package(folder: Path) -> Path:
     return archive
 
 
-def test_spark_submit_to_two_workers_gives_the_scores_of_local_2(
+def test_spark_submit_to_two_workers_gives_the_scores_and_generators_of_local_2(
     clean: Job, spark: SparkSession, config: Path
 ) -> None:
     folder = config.parent
@@ -143,7 +143,8 @@ def test_spark_submit_to_two_workers_gives_the_scores_of_local_2(
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     submitted = place(spark, config, "cluster")
     for contract in (tables.SEGMENTS, tables.DRIFT_COUNTS, tables.DRIFT_SCORES,
-                     tables.DRIFT_CONTRIBUTIONS):  # fmt: skip
+                     tables.DRIFT_CONTRIBUTIONS, tables.SYNTHESIZERS, tables.GENERATOR_SCORES,
+                     tables.GENERATOR_ROUNDS):  # fmt: skip
         frames = [job.store.read(contract).drop("mlflow_run_id").toPandas()
                   for job in (clean, submitted)]  # fmt: skip
         keys = [name for name in contract.key if name in frames[0]]

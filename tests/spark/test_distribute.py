@@ -21,6 +21,7 @@ from rehearsal.generate.training.feed import Files
 from rehearsal.generate.training.pack import pack, unpack
 from rehearsal.generate.training.stage import Part
 from rehearsal.generate.training.task import Task
+from rehearsal.generate.training.torch_start import start_torch
 from rehearsal.settings import Generator
 
 # The same number of rows per step whatever the number of processes.
@@ -51,7 +52,7 @@ def staged(folder: Path, codec: Codec, frame: pd.DataFrame, name: str) -> Part:
     return Part(Files(((folder / name).as_uri(),), tuple(rows)), len(frame))
 
 
-def test_two_processes_train_as_one_does_and_the_same_every_time(
+def test_two_processes_train_as_one_the_same_every_time_and_tell_why_one_of_them_died(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     frame = table(2000)
@@ -62,19 +63,32 @@ def test_two_processes_train_as_one_does_and_the_same_every_time(
         "vae", codec.to_json(), np.zeros((1, 1)), SETTINGS, 5, str(tmp_path / "kept"),
         str(tmp_path / "progress"),
     )  # fmt: skip
+    file = tmp_path / "runs"
 
-    def twice(*arguments: Any) -> bytes:
+    def twice_then_killed(*arguments: Any) -> bytes:
         # One launch of processes: most of the time goes into starting them.
+        import torch
+
+        from rehearsal.generate.models.parallel import is_leader, rank, summed
         from rehearsal.generate.training.distribute import _train_share
 
         runs = [unpack(_train_share(*arguments)) for _ in range(2)]
-        return pack({"runs": runs})
+        if is_leader():
+            file.write_bytes(pack({"runs": runs}))
+        summed(torch.zeros(3))
+        if rank() == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        summed(torch.zeros(3))
+        return b""
 
-    runs = unpack(run_processes(spark, 2, twice, (task, training, validation, ""), 300))["runs"]
+    with pytest.raises(ModelError, match="by 2 processes failed: killed by signal 9"):
+        run_processes(spark, 2, twice_then_killed, (task, training, validation, ""), 300)
+    runs = unpack(file.read_bytes())["runs"]
     assert runs[0] == runs[1]
 
     from rehearsal.generate.training.distribute import _train_share
 
+    start_torch()
     alone = unpack(_train_share(task, training, validation, ""))
 
     # Rows meet in other batches and with other noise: the held-out loss, 0.35 nats at best
@@ -85,21 +99,6 @@ def test_two_processes_train_as_one_does_and_the_same_every_time(
     # Codes that only the other process met are known.
     made = load_generator("vae", codec.layout(1), runs[0]["weights"])
     assert made.layout.sizes == codec.sizes
-
-
-def test_the_reason_is_that_of_the_process_that_failed_first(spark: SparkSession) -> None:
-    def killed() -> bytes:
-        import torch
-
-        from rehearsal.generate.models.parallel import rank, summed
-
-        if rank() == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        summed(torch.zeros(3))
-        return b""
-
-    with pytest.raises(ModelError, match="by 2 processes failed: killed by signal 9"):
-        run_processes(spark, 2, killed, (), 120)
 
 
 def test_more_processes_than_run_at_once_are_refused_at_once(spark: SparkSession) -> None:

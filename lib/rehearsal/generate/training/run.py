@@ -7,6 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 from pyspark import TaskContext
+from pyspark.resource import (
+    ExecutorResourceRequests,
+    ResourceProfile,
+    ResourceProfileBuilder,
+    TaskResourceRequests,
+)
 from pyspark.sql import DataFrame, SparkSession
 
 from rehearsal.generate.training.pack import pack, unpack
@@ -105,17 +111,28 @@ def _outcome(training: Callable[[int], dict[str, Any]], number: int) -> dict[str
 
 
 def _on_gpus(tasks: DataFrame, worker: Worker) -> DataFrame:
-    """Return the tasks' results; each task holds a GPU where the executors have some.
+    """Return the tasks' results; each task holds a whole GPU where the executors have some.
 
     Resource profiles do not work in local mode (SPARK-61035), where there is one process anyway.
     """
     spark, schema = tasks.sparkSession, "number bigint, result binary"
-    gpus = int(spark.conf.get("spark.executor.resource.gpu.amount", "0") or 0)
+    gpus, each = (
+        float(spark.conf.get(f"spark.{which}.resource.gpu.amount", "0") or 0)
+        for which in ("executor", "task")
+    )
     local = (spark.conf.get("spark.master", "") or "").startswith("local")
-    if not gpus or local:
+    if local or gpus < 1 or each >= 1:
         return tasks.mapInArrow(worker, schema)
-    from pyspark.resource import ResourceProfileBuilder, TaskResourceRequests
+    return tasks.mapInArrow(worker, schema, profile=_whole_gpu(spark, int(gpus)))
 
-    wanted = TaskResourceRequests().cpus(1).resource("gpu", 1)
-    profile = ResourceProfileBuilder().require(wanted).build
-    return tasks.mapInArrow(worker, schema, profile=profile)
+
+def _whole_gpu(spark: SparkSession, gpus: int) -> ResourceProfile:
+    builder = ResourceProfileBuilder().require(TaskResourceRequests().cpus(1).resource("gpu", 1))
+    if spark.conf.get("spark.dynamicAllocation.enabled", "false") == "true":
+        # Then executors are started for the profile, and it says what they hold.
+        script, vendor = (
+            spark.conf.get(f"spark.executor.resource.gpu.{name}", "") or ""
+            for name in ("discoveryScript", "vendor")
+        )
+        builder.require(ExecutorResourceRequests().resource("gpu", gpus, script, vendor))
+    return builder.build

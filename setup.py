@@ -30,6 +30,7 @@ DEV = [
     "build>=1.2,<2",
     "hypothesis>=6.100,<7",
     "mypy>=1.15,<3",
+    "opacus>=1.6,<2",  # reference for the privacy account
     "pandas-stubs>=2.2,<3",
     "pytest>=8,<10",
     "pytest-xdist>=3.6,<4",

@@ -565,11 +565,17 @@ Constraint = Annotated[AtMost | Implied, Field(discriminator="kind")]
 
 
 class Private(Strict):
-    """Differential privacy of the requests of any one user: who is in the log cannot be told."""
+    """Differential privacy of the requests of any one user: who is in the log cannot be told.
 
-    epsilon: Positive = Field(description="the budget of the whole fit; 1 to 10 are common")
+    Of codec and generator, that is: scores and tables are of real requests and stay inside. The
+    generator is a mixture, and all rows are learnt from: `max_rows` and `context_rows` do not hold,
+    and more than `max_total_rows` are refused. Every fit spends the budget again, and what fits on
+    the same users spend adds up.
+    """
+
+    epsilon: Positive = Field(description="the budget of one fit; 1 to 10 are common")
     delta: float = Field(1e-6, gt=0, lt=1e-2, description="well below 1 / number of users")
-    max_user_rows: int = Field(20, ge=1, description="rows of one user that are trained on")
+    max_user_rows: int = Field(20, ge=1, description="rows of one user that are learnt from")
 
 
 class Gate(Strict):
@@ -582,7 +588,7 @@ class Gate(Strict):
     max_dcr_share: float = Field(0.55, ge=0.5, le=1, description="rows nearer to training rows")
     max_nndr_gap: float = Field(0.1, ge=0, le=1, description="NNDR below that of real rows")
     max_exact: float = Field(0.01, ge=0, le=1, description="copies beyond those real rows have")
-    max_membership: float = Field(0.1, ge=0, le=1, description="advantage of the best attack")
+    max_membership: float = Field(0.15, ge=0, le=1, description="advantage of the best attack")
     min_rows: int = Field(40, ge=10, description="held-out rows to judge a segment by itself")
 
 
@@ -608,7 +614,7 @@ class Generator(Strict):
     )
     hidden: int = Field(128, ge=8)
     latent: int = Field(8, ge=1)
-    components: int = Field(100, ge=1, description="of the mixture")
+    components: int = Field(200, ge=1, description="of the mixture")
     max_epochs: int = Field(60, ge=1)
     patience: int = Field(6, ge=1)
     batch_rows: int = Field(256, ge=8)

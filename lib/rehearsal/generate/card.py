@@ -48,6 +48,7 @@ def model_card(
         "",
         *_made(settings, run_id, base, row),
         "",
+        *_privacy(base, row),
         "## What it showed",
         *_table(scores),
         "",
@@ -89,10 +90,29 @@ def _made(
 def _private(base: Mapping[str, Any]) -> str:
     if base["epsilon"] is None:
         return "not differentially private; see the privacy scores below"
-    return (
-        f"differentially private for one user's requests: epsilon {base['epsilon']:g}, "
-        f"delta {base['delta']:g}"
-    )
+    return "differentially private for one user's requests"
+
+
+def _privacy(base: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
+    """Return what epsilon covers and what it does not; nothing of a model without."""
+    if base["epsilon"] is None:
+        return []
+    public = "columns; segments, their profiles and members; which segments and types drift"
+    outside = "the scores below, who serves, counts and hashes on this card, all other tables"
+    covered = "the codec and the generator of all segments of this run, and what they make"
+    spent = f"epsilon {base['epsilon']:.4g}, delta {base['delta']:g}"
+    lines = [
+        "## Privacy",
+        f"- {spent} for one user's requests cover {covered}",
+        f"- taken for public: {public}",
+        f"- not covered: {outside}; these are of real requests and stay inside",
+        "- every fit spends epsilon again; what is given away of several fits adds up",
+    ]
+    if row["served_by"] == SERVING:
+        lines.append(f"- what serves is of run {row['base_run_id']}, which spent its own budget")
+    if row["served_by"] == RESAMPLED:
+        lines.append("- what serves is logged requests, which nothing protects")
+    return [*lines, ""]
 
 
 def _table(scores: pd.DataFrame) -> list[str]:

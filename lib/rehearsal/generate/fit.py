@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isnan
 from typing import Any
 
 import pandas as pd
@@ -68,9 +69,10 @@ def fit_generators(
         predecessors: segment -> what served it until now, which the fresh one is to beat.
         tell: told how far trainings are.
     """
+    checkpoints = checkpoints_folder(prepared, run_id)
+    prepared = replace(prepared, checkpoints=checkpoints)
     if not prepared.drifting:
         return Outcome([], pd.DataFrame(), [])
-    checkpoints = checkpoints_folder(prepared, run_id)
     try:
         name = f"generators-{short_hash(run_id)}"
         with (
@@ -89,7 +91,7 @@ def fit_generators(
 
 
 def _base_row(prepared: Prepared, trained: Trained) -> Row:
-    base, private = trained.base, prepared.settings.generator.private
+    base, budget = trained.base, prepared.budget
     best = base.get("best", {})
     return {
         "segment_id": None,
@@ -100,18 +102,23 @@ def _base_row(prepared: Prepared, trained: Trained) -> Row:
         "n_rows": sum(share.n_kept for share in prepared.shares),
         "n_left_out": prepared.n_left_out,
         "n_epochs": len(base.get("curve", [])),
-        "validation_nats": best.get("validation_nats"),
+        "validation_nats": _known(best.get("validation_nats")),
         "kl_nats": best.get("kl_nats"),
         "device": base.get("device"),
-        "curves": base.get("curve"),
+        "curves": [{k: _known(v) for k, v in point.items()} for point in base.get("curve", [])],
         "source_version": source_version(prepared.spark, prepared.settings.requests),
         "fingerprint": trained.snapshot.fingerprint,
-        "epsilon": private.epsilon if private else None,
-        "delta": private.delta if private else None,
+        "epsilon": budget.epsilon if budget else None,
+        "delta": budget.private.delta if budget else None,
         "codec_json": prepared.codec.to_json(),
         "profiles_json": prepared.axes.to_json(),
         "weights": base.get("weights"),
     }
+
+
+def _known(value: float | None) -> float | None:
+    """Return None for NaN: a private training tells no loss."""
+    return None if value is None or isnan(value) else value
 
 
 def _segment_row(prepared: Prepared, trained: Trained, share: Share) -> Row:

@@ -19,7 +19,7 @@ STEP = "fit-generators"
 _VERSION = "rehearsal.synthesizer_version"
 _REQUIREMENTS = ("numpy", "pandas", "pyspark", "safetensors", "torch")
 _BATCH = 1000  # the store takes no more metrics at a time
-_NAMES = ("train_nats", "validation_nats", "kl_nats")
+_NAMES = ("train_nats", "validation_nats", "kl_nats", "membership")
 
 Row = Mapping[str, Any]
 
@@ -93,7 +93,7 @@ def _curves(rows: Sequence[Row]) -> Iterator[tuple[str, float, int]]:
         of = _safe(row["segment_id"]) if row["segment_id"] is not None else "all"
         for point in row.get("curves") or ():
             for name in _NAMES:
-                if point[name] is not None:
+                if pd.notna(point[name]):
                     yield f"{of}/{name}", point[name], point["epoch"]
 
 

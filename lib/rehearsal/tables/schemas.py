@@ -719,8 +719,10 @@ SYNTHESIZERS = TableContract(
             column("device", S, "cuda or cpu"),
             column(
                 "curves",
-                ArrayType(_struct(epoch=N, train_nats=D, validation_nats=D, kl_nats=D)),
-                "losses per epoch",
+                ArrayType(
+                    _struct(epoch=N, train_nats=D, validation_nats=D, kl_nats=D, membership=D)
+                ),
+                "losses per epoch, and the advantage of an attacker who goes by them",
             ),
             column("source_version", S, "version of the request table that was read"),
             column("fingerprint", S, "hash of the staged training rows"),

@@ -18,7 +18,7 @@ from rehearsal.generate.models.generator import Point
 from rehearsal.generate.training import checkpoint as checkpoint_module
 from rehearsal.generate.training.checkpoint import Checkpoint
 
-CURVE = (Point(1, 20.5, 21.25, 0.5), Point(2, 19.5, float("nan"), 0.75))
+CURVE = (Point(1, 20.5, 21.25, 0.5, 0.01), Point(2, 19.5, float("nan"), 0.75, 0.02))
 TENSORS = {
     "weights.a": torch.arange(6.0).reshape(2, 3),
     "transposed": torch.arange(6.0).reshape(2, 3).T,

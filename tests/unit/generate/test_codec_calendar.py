@@ -41,7 +41,7 @@ def test_the_weekly_and_the_daily_rhythm_and_the_trend_outlast_coding(
 
 
 def test_a_long_span_has_weeks_and_weekdays_and_a_short_one_days() -> None:
-    long = fit(instants("2023-01-04", 400))
+    long = fit(instants("2023-01-04", 400), bins=4)
     assert [long.title(t) for t in long.tokens] == ["t (week)", "t (weekday)", "t (time of day)"]
     # Monday to Sunday, and missing.
     assert long.sizes[1] == 8

@@ -83,7 +83,7 @@ def test_likelihoods_that_know_the_training_rows_are_a_reason() -> None:
     known = np.full(100, 1.0), np.full(50, 0.0)
     verdict = judge(training, test, fresh, None, known, GATE, 1)
     (reason,) = verdict.reasons
-    assert reason.startswith("membership advantage 1.000 is above gate.max_membership 0.100, loos")
+    assert reason.startswith("membership advantage 1.000 is above gate.max_membership 0.150, loos")
 
 
 def test_limits_depend_on_the_real_rows_and_their_number_alone() -> None:

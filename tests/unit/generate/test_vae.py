@@ -21,7 +21,7 @@ from rehearsal.generate.models.loop import Schedule, rebatched
 from rehearsal.generate.models.memory import MemoryFeed
 from rehearsal.settings import Generator
 
-SETTINGS = Generator(hidden=48, latent=4, max_epochs=12, patience=3, batch_rows=64)
+SETTINGS = Generator(hidden=48, latent=4, max_epochs=20, patience=3, batch_rows=64)
 # Where the third column is 5, the fourth is 2: what an implied value comes to.
 IMPLIED = Mask(2, 3, np.array([[True] * 5] * 5 + [[False, False, True, False, False]]))
 LAYOUT = Layout((3, 4, 6, 5, 8), 2, 1, (IMPLIED,))
@@ -84,7 +84,7 @@ def test_a_condition_never_trained_on_gives_what_the_others_allow(fitted: Fitted
     drawn = sample(fitted, conditions, seed=3)
     # The first condition was 0 or 1, so that the sum is 1 or 2.
     assert np.isin(drawn[:, 2], [2, 3]).mean() > 0.9
-    assert 0.2 < (drawn[:, 2] == 2).mean() < 0.8
+    assert 0.1 < (drawn[:, 2] == 2).mean() < 0.9
 
 
 def test_rows_follow_the_profile_also_one_between_those_trained_on(fitted: Fitted) -> None:
@@ -222,7 +222,7 @@ def test_a_checkpoint_of_another_network_is_refused() -> None:
     checkpoint = Kept(fails_at=0)
     fit(short, checkpoint=checkpoint)
     with pytest.raises(ModelError, match="the checkpoint is not of this network"):
-        fit(short.model_copy(update={"hidden": 32}), checkpoint=checkpoint)
+        fit(short.model_copy(update={"hidden": 16}), checkpoint=checkpoint)
 
 
 def test_a_fit_can_start_from_another_generator(fitted: Fitted) -> None:

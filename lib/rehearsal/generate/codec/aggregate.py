@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
-from rehearsal.generate.codec.tally import WHOLE, NumberTally, TextTally
+from rehearsal.generate.codec.tally import PARTS, WHOLE, NumberTally, TextTally
 
 _ATOM, _REST, _TEXT, _MISSING = "atom", "rest", "text", "missing"
 
@@ -78,7 +78,7 @@ def _slots(counted: DataFrame, limit: int, min_count: int) -> DataFrame:
     number, n, n_rest, reached = map(F.col, ("number", "n", "n_rest", "reached"))
     before = reached - n
     is_rest = F.col("kind") == _REST
-    group = F.floor(before * F.col("bins") / n_rest)
+    group = _quantile_groups(F.floor(before * PARTS * F.col("bins") / n_rest))
     return (
         ranked.where((F.col("kind") != _TEXT) | (F.col("place") <= limit))
         .withColumn("slot", F.when(is_rest, group).otherwise(F.col("place")))
@@ -98,12 +98,23 @@ def _slots(counted: DataFrame, limit: int, min_count: int) -> DataFrame:
     )
 
 
+def _quantile_groups(part: Column) -> Column:
+    """Return a number for each of the groups of `tally.quantile_groups`, ascending."""
+    # The outermost groups begin and end at 1, 2, 4, ... parts from the ends.
+    tail = [1 << power for power in range(PARTS.bit_length() - 1)]
+    from_high = PARTS * F.col("bins") - part
+    inner = [(part >= edge).cast("int") for edge in tail]
+    outer = [(from_high <= edge).cast("int") for edge in tail]
+    return sum([*inner, *outer], F.floor(part / PARTS))
+
+
 def _kinds(counted: DataFrame, min_count: int) -> DataFrame:
     """Add what each value is counted as, and its column's rows and distinct values."""
     number, text, n = F.col("number"), F.col("text"), F.col("n")
     finite = number.isNull() | (F.abs(number) < F.lit(float("inf")))
     column = Window.partitionBy("position")
-    share = F.when(F.col("n_distinct") > F.col("bins"), F.ceil(F.col("n_seen") / F.col("bins")))
+    most = F.col("bins") * PARTS
+    share = F.when(F.col("n_distinct") > most, F.ceil(F.col("n_seen") / most))
     kind = (
         F.when(text.isNotNull(), F.lit(_TEXT))
         .when(number.isNull(), F.lit(_MISSING))

@@ -39,6 +39,7 @@ from rehearsal.tables.source import outcome_kind
 
 _CALENDAR = ("day", "week", "weekday", "second", "instant")
 _TEXTS = ("categorical", "boolean")
+LEAST_BINS, ROWS_PER_BIN = 8, 500
 
 Tallies = Mapping[Key, NumberTally | TextTally]
 
@@ -108,6 +109,15 @@ def fit_codec_frame(frame: pd.DataFrame, fields: Sequence[Field], settings: Gene
             bins = _bins(part, settings)
             tallies[field.name, part] = tally_numbers(counted, bins, min_count, forced)
     return _build(fields, tallies, rules, settings, {})
+
+
+def resolution(settings: Generator, n_rows: int) -> Generator:
+    """Return the settings with as many bins as so many rows can fill with something to learn.
+
+    A fine grid tells the rows of a small table apart, and a network then learns them by heart.
+    """
+    bins = min(settings.bins, max(LEAST_BINS, n_rows // ROWS_PER_BIN))
+    return settings.model_copy(update={"bins": bins})
 
 
 def fields_of(frame: pd.DataFrame, conditions: Sequence[str]) -> list[Field]:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rehearsal.generate.codec.numeric import Floats, Numeric
+from rehearsal.generate.codec.numeric import Codes, Floats, Numeric
 
 MAX_POOLED = 1_000
+# A value with as many rows as an eighth of a bin is a spike in it, which drawn values would miss.
+PARTS = 8
 WHOLE = float(1 << 53)
 
 
@@ -63,19 +65,22 @@ def tally_numbers(
 ) -> NumberTally:
     """Return the tally of values, shape (n,); NaN is missing, infinities are left out.
 
-    A number is an atom when it has at least `min_count` rows and either 1/bins of all rows or a
-    column of at most `bins` distinct numbers around it, or when it is `forced`.
+    A number is an atom when it has at least `min_count` rows and either 1 / (PARTS x bins) of all
+    rows or a column of at most PARTS x bins distinct numbers around it, or when it is `forced`.
+    The others are in `bins` groups of as many rows each, of which the outermost are halved thrice
+    towards the end: there values are far apart, and dense on one side only.
     """
     # Adding 0 turns -0.0, which equals 0.0 but is written otherwise, into 0.0.
     seen = values[np.isfinite(values)] + 0.0
     distinct, counts = np.unique(seen, return_counts=True)
-    enough = max(min_count, 1 if len(distinct) <= bins else -(-len(seen) // bins))
+    most = PARTS * bins
+    enough = max(min_count, 1 if len(distinct) <= most else -(-len(seen) // most))
     is_atom = (counts >= enough) | np.isin(distinct, np.asarray(forced, dtype=np.float64))
     rest, n_each = distinct[~is_atom], counts[~is_atom]
     reached = np.cumsum(n_each)
     n_rest = int(n_each.sum())
     before = reached - n_each
-    group = before * bins // max(n_rest, 1)
+    group = quantile_groups(before * most // max(n_rest, 1), bins)
     groups = [
         (float(rest[at].min()), float(rest[at].max()), int(n_each[at].sum()))
         for at in (group == number for number in np.unique(group))
@@ -91,6 +96,19 @@ def tally_numbers(
         float(np.max(rest[n_rest - before >= min_count], initial=-np.inf)),
         float(np.min(rest[2 * reached >= n_rest], initial=np.inf)),
     )
+
+
+def quantile_groups(parts: Codes, bins: int) -> Codes:
+    """Return the group of each part: PARTS parts each, but for the outermost 1, 1, 2 and 4.
+
+    Args:
+        parts: in [0, PARTS x bins), shape (n,).
+        bins: how many groups there are but for those halved.
+    """
+    edges = np.arange(1, bins) * PARTS
+    tail = 2 ** np.arange(PARTS.bit_length() - 1)
+    edges = np.unique(np.concatenate([tail, edges, PARTS * bins - tail]))
+    return np.searchsorted(edges, parts, side="right")
 
 
 def make_numeric(tally: NumberTally, min_count: int, forced: Sequence[float] = ()) -> Numeric:

@@ -189,11 +189,12 @@ def _judged(bench: Bench, candidate: Candidate, real: _Real, seed: int) -> pd.Da
     parts = {TRAINING: real.training, TEST: real.test}
     codes = {part: codec.encode(with_instants(rows, codec)) for part, rows in parts.items()}
     vectors = {part: candidate.vectors(rows["segment_id"]) for part, rows in parts.items()}
-    given = codes[TEST][:, : codec.n_conditions]
-    drawn = generator.sample(given, vectors[TEST], derive_seed(seed, "sample"))
+    asked = _asked(real, seed)
+    given, profiles = codec.encode_conditions(asked), candidate.vectors(asked["segment_id"])
+    drawn = generator.sample(given, profiles, derive_seed(seed, "sample"))
     values = codec.decode(drawn, np.random.default_rng(derive_seed(seed, "values")))
     synthetic = with_seconds(values, codec).assign(
-        **{c.name: real.test[c.name] for c in codec.conditions}
+        **{c.name: asked[c.name] for c in codec.conditions}
     )
     held = [generator.log_likelihood(codes[part], vectors[part]) for part in parts]
     likelihoods = None if held[0] is None or held[1] is None else (held[0], held[1])
@@ -206,6 +207,22 @@ def _judged(bench: Bench, candidate: Candidate, real: _Real, seed: int) -> pd.Da
         # Nothing could be computed, which is no proof of anything.
         rows = rows.assign(passed=False, note=" ".join(found.reasons))
     return rows
+
+
+def _asked(real: _Real, seed: int) -> pd.DataFrame:
+    """Return the rows whose conditions are asked for: held-out and training rows, half of each.
+
+    Given those of held-out rows alone, synthetic ones would share their users' attributes, and lie
+    nearer to them than to training rows whatever the generator has learnt by heart.
+    """
+    rng = np.random.default_rng(derive_seed(seed, "asked"))
+    n = len(real.test)
+    sizes = {"test": n - n // 2, "training": n // 2}
+    halves = [
+        rows.iloc[np.sort(rng.permutation(len(rows))[: sizes[name]])]
+        for name, rows in (("test", real.test), ("training", real.training))
+    ]
+    return pd.concat(halves, ignore_index=True)
 
 
 def _check_columns(codec: Codec, now: Codec) -> None:

@@ -69,7 +69,8 @@ class Decoder(nn.Module):
             self.context.normal_(0.0, n_context**-0.5, generator=generator)
             self.weigh.fill_(1.0)
             self.second.normal_(0.0, hidden**-0.5, generator=generator)
-            self.out.normal_(0.0, 0.5 * hidden**-0.5, generator=generator)
+            # All codes about alike at first: few rows leave no time to unlearn a preference.
+            self.out.normal_(0.0, 0.1 * hidden**-0.5, generator=generator)
             for shift in (self.shift, self.second_shift, self.out_shift):
                 shift.zero_()
 

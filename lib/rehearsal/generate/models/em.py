@@ -19,7 +19,7 @@ QUANTUM = 2.0**-16
 CHUNK_ROWS = 256
 # Responsibilities of a few thousand rows stay in the processor's cache.
 TINY = 1e-30
-_RIDGE = 1.0
+_RIDGE = 0.1
 _NEWTON_STEPS = 3
 _LONGEST_STEP = 1.0
 
@@ -184,7 +184,7 @@ def maximise(
     sums: Sums,
     before: Parameters,
     prior: Floats,
-    smoothing: float,
+    smoothing: float | Floats,
     segments: Floats,
     layout: Layout,
 ) -> Parameters:
@@ -197,7 +197,7 @@ def maximise(
         sums: of the rows.
         before: the parameters they were made with.
         prior: the tables it is drawn towards, shape (all codes, K).
-        smoothing: rows that the prior counts as, per component.
+        smoothing: rows that the prior counts as, per component; or one per code, (all codes, 1).
         segments: what describes each segment, shape (segments, 1 + n_profile).
         layout: of the columns.
     """

@@ -115,6 +115,8 @@ def _train(
     duel = Duel(network.to(device), settings, n_rows, derive_seed(seed, "adversarial"))
     best = Point(n_before, 0.0, held_out(network, validation, seed), 0.0)
     curve, weights = [best], _copy(network)
+    if is_leader():
+        report(best)
     for number in range(n_before + 1, n_before + 1 + adversarial_epochs(settings, n_rows)):
         told_apart = duel.epoch(feed, number)
         curve.append(Point(number, told_apart, held_out(duel.averaged, validation, seed), 0.0))

@@ -50,12 +50,16 @@ class Feed(Protocol):
 
 @dataclass(frozen=True)
 class Point:
-    """Losses after one epoch, in nats per row."""
+    """Losses after one epoch, in nats per row.
+
+    `membership` is the advantage of an attacker who goes by the loss; NaN where not measured.
+    """
 
     epoch: int
     train_nats: float
     validation_nats: float
     kl_nats: float
+    membership: float = float("nan")
 
 
 class Generator(Protocol):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from rehearsal.errors import ModelError
 from rehearsal.generate.models.generator import Checkpoint, Feed, Point, Report, Rows
 from rehearsal.generate.models.layout import Codes
+from rehearsal.generate.models.membership import membership_advantage
 from rehearsal.generate.models.parallel import (
     is_leader,
     n_processes,
@@ -33,8 +34,10 @@ EVALUATED_ROWS = 4096
 MAX_BATCH_ROWS = 4096
 MIN_BATCH_ROWS = 16
 # Steps after which more training no longer pays; the learning rate falls to nothing by then.
-STEPS = 1200
+STEPS = 1000
 WARM_STEPS = 50
+# The gate measures again, on other rows and with an error.
+CLEAR_OF_GATE = 0.67
 AVERAGED = 0.995
 
 
@@ -103,10 +106,16 @@ class Training:
         rate: the highest learning rate.
         schedule: of the steps.
         seed: of everything drawn.
+        most_learnt: membership advantage up to which an epoch's weights may be kept.
     """
 
-    def __init__(self, network: Network, rate: float, schedule: Schedule, seed: int) -> None:
+    def __init__(
+        self, network: Network, rate: float, schedule: Schedule, seed: int, most_learnt: float
+    ) -> None:
         self.network, self.schedule, self.seed, self._rate = network, schedule, seed, rate
+        self._most_learnt = most_learnt
+        # Some training rows of this process, to be held against those held out.
+        self.members = torch.zeros((0, 0), dtype=torch.int64)
         # Averaged weights are as good as those of a lower learning rate, at once.
         self.averaged = copy.deepcopy(network)
         self.best: dict[str, Tensor] = {}
@@ -120,8 +129,14 @@ class Training:
 
     @property
     def best_point(self) -> Point:
-        """The epoch with the lowest validation loss; the first of equal ones."""
-        return min(self.curve, key=lambda point: point.validation_nats)
+        """The epoch with the lowest validation loss of those that learnt no row by heart.
+
+        Where all did, the one that did least.
+        """
+        allowed = [p for p in self.curve if not p.membership > self._most_learnt]
+        if allowed:
+            return min(allowed, key=lambda point: point.validation_nats)
+        return min(self.curve, key=lambda point: point.membership)
 
     def epoch(self, feed: Feed, profiles: Tensor) -> float:
         """Train on every row once; return the mean loss in nats per row."""
@@ -131,6 +146,7 @@ class Training:
         self._noise.manual_seed(derive_seed(self.seed, "noise", len(self.curve) + 1, rank()))
         own_rows = max(1, self.schedule.batch_rows // n_processes())
         for batch, n_rows in steps(rebatched(feed.epoch(order), own_rows)):
+            self._remember(batch)
             total += self._step(torch.tensor(batch).to(self.device), profiles, n_rows)
             n += n_rows
         # Which codes have been seen: each process has met those of its own rows.
@@ -141,6 +157,12 @@ class Training:
         if not math.isfinite(total):
             raise ArithmeticError(f"the training loss is {total}; lower generator.learning_rate")
         return total / n
+
+    def _remember(self, batch: Codes) -> None:
+        # The first ones of the first epoch: its order is random.
+        if not self.curve and len(self.members) < EVALUATED_ROWS:
+            held = self.members if len(self.members) else torch.zeros((0, batch.shape[1])).long()
+            self.members = torch.cat([held, torch.tensor(batch)])[:EVALUATED_ROWS]
 
     def _step(self, rows: Tensor, profiles: Tensor, n_rows: int) -> float:
         for group in self._optimiser.param_groups:
@@ -169,8 +191,14 @@ class Training:
 
     def evaluate(self, rows: Rows, train_nats: float) -> Point:
         """Add an epoch's losses to the curve and keep the averaged weights if they are the best."""
-        nats, kl = held_out(self.averaged, rows, derive_seed(self.seed, "evaluate"))
-        point = Point(len(self.curve) + 1, train_nats, float(nats.mean()), float(kl.mean()))
+        seed = derive_seed(self.seed, "evaluate")
+        nats, kl = held_out(self.averaged, rows, seed)
+        told = self.members.numpy()
+        known, _ = held_out(self.averaged, Rows(told[:, 1:], told[:, 0], rows.profiles), seed)
+        learnt = torch.tensor(membership_advantage(known.numpy(), nats.numpy()))
+        learnt = summed(learnt) / n_processes()
+        losses = (train_nats, float(nats.mean()), float(kl.mean()), float(learnt))
+        point = Point(len(self.curve) + 1, *losses)
         self.curve.append(point)
         if self.best_point is point:
             self.best = {k: v.detach().clone() for k, v in self.averaged.state_dict().items()}
@@ -192,6 +220,7 @@ class Training:
         for number, moments in self._optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{number}.{key}": value for key, value in moments.items()}
         tensors["step"] = torch.tensor(self.step)
+        tensors["members"] = self.members
         tensors["curve"] = torch.tensor([astuple(p) for p in self.curve], dtype=torch.float64)
         return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
 
@@ -210,7 +239,7 @@ class Training:
                 moments.setdefault(int(number), {})[key] = tensor
             known = self._optimiser.state_dict()
             self._optimiser.load_state_dict({**known, "state": moments})
-            self.step = int(tensors["step"])
+            self.step, self.members = int(tensors["step"]), tensors["members"]
             self.curve = [Point(int(row[0]), *row[1:]) for row in tensors["curve"].tolist()]
         except (KeyError, RuntimeError, ValueError) as error:
             raise ModelError(f"the checkpoint is not of this network: {error}") from error
@@ -274,7 +303,8 @@ def train(
         ArithmeticError: the loss is no longer finite.
     """
     n_rows = int(summed(torch.tensor(feed.n_rows)))
-    training = Training(network, rate, Schedule.of(settings, n_rows), seed)
+    most_learnt = CLEAR_OF_GATE * settings.gate.max_membership
+    training = Training(network, rate, Schedule.of(settings, n_rows), seed, most_learnt)
     kept = checkpoint.load() if checkpoint is not None else None
     if kept is not None:
         training.resume(kept)

@@ -31,13 +31,18 @@ from rehearsal.settings import Generator as Settings
 
 __all__ = ["Mixture", "fit", "fit_source", "load"]
 
-ROWS_PER_COMPONENT = 20
+ROWS_PER_COMPONENT = 15
 PER_GROUP = 16
 GROUP_PASSES = 8
 PASSES_PER_EPOCH = 3
-SMOOTHING = 30.0
+# Times the square of a column's codes: rows that the group's table counts as. The more codes, the
+# more of a component's table tells of single rows, which an attacker would recognise.
+SMOOTHING = 0.16
 GROUP_SMOOTHING = 5.0
 LEAST_GAIN_NATS = 1e-4
+# Spread of a component's first preference for segments by their profile: EM that starts without
+# any takes long to find one, and stops short of it.
+PREFERENCE = 2.0
 
 
 def fit(
@@ -156,7 +161,10 @@ class _Training:
         started = start_at(centres, groups.tables[:, group], width)
         # A group's weight is divided among its components.
         own = groups.coefficients[:, group]
-        own[0] -= np.log(np.bincount(group, minlength=n_groups))[group]
+        own[0] -= np.log(np.bincount(group, minlength=n_groups)[group])
+        if width > 1:
+            spread = PREFERENCE / np.sqrt(width - 1)
+            own[1:] += np.random.default_rng(seed).normal(0.0, spread, own[1:].shape)
         return Parameters(own, started.tables), group
 
     def step(self, before: Parameters, group: Codes) -> tuple[Parameters, float]:
@@ -165,5 +173,7 @@ class _Training:
         member = np.eye(int(group.max()) + 1)[group]
         prior = sums.tables @ member + GROUP_SMOOTHING * self.marginal
         prior = (prior / column_totals(prior, self.layout))[:, group]
-        after = maximise(sums, before, prior, SMOOTHING, self.segments, self.layout)
+        sizes = np.asarray(self.layout.sizes)
+        smoothing = SMOOTHING * np.repeat(sizes**2, sizes)[:, None]
+        after = maximise(sums, before, prior, smoothing, self.segments, self.layout)
         return after, sums.nats / max(self.n_rows, 1.0)

@@ -8,7 +8,12 @@ closed, and no bound is lost.
 
 The noise comes from the operating system, not from the run's seed: a seed stands in a settings
 file, and whoever knows it could subtract the noise. A private fit therefore differs every time,
-and fitting again spends the budget again.
+and fitting again spends the budget again: of n fits on the same users that are given away, the
+leaks add up in squares, `epsilon_of` all their releases. An attempt that goes on where one on the
+same rows and settings was stopped takes the codec and the generator that it left, and spends
+nothing twice; what is left of an attempt is deleted once the step is done.
+
+Which rows count, and what is public and what not covered: `training.private_rows`.
 """
 
 from collections.abc import Sequence

@@ -14,7 +14,7 @@ import pandas as pd
 from rehearsal.errors import ModelError
 from rehearsal.generate.codec.columns import Categorical
 from rehearsal.generate.codec.encode import Codec
-from rehearsal.generate.codec.fit_codec import fields_of, fit_codec_frame
+from rehearsal.generate.codec.fit_codec import fields_of, fit_codec_frame, resolution
 from rehearsal.generate.models.generator import (
     Fitted,
     Generator,
@@ -87,7 +87,8 @@ class Synthesizer:
             raise ModelError(f"a synthesizer is fitted on {_FEWEST} rows or more, not {len(frame)}")
         settings = settings or Settings()
         rows = plain(frame)
-        codec = fit_codec_frame(rows, fields_of(rows, conditions), settings)
+        fine = resolution(settings, len(rows))
+        codec = fit_codec_frame(rows, fields_of(rows, conditions), fine)
         codes = codec.encode(rows)
         order = np.random.default_rng(derive_seed(seed, "parts")).permutation(len(codes))
         n_validation = max(1, round(settings.validation_share * len(codes)))

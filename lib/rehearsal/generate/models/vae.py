@@ -28,12 +28,14 @@ from rehearsal.generate.models.generator import (
 )
 from rehearsal.generate.models.layout import Codes, Floats, Layout
 from rehearsal.generate.models.loop import Network, held_out, train
+from rehearsal.generate.models.parallel import summed
 from rehearsal.seeds import derive_seed
 from rehearsal.settings import Generator as Settings
 
 COLUMN_DROPOUT = 0.15
 # How often a condition is not shown, so that the network knows what to make of an unknown one.
 CONDITION_DROPOUT = 0.02
+ROWS_PER_UNIT, LEAST_HIDDEN = 300, 32
 FREE_NATS = 0.05
 # A segment unlike all that were trained on is taken as the last of its kind, not beyond.
 PROFILE_LIMIT = 4.0
@@ -249,7 +251,10 @@ def fit(
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
-    network = _first(layout, settings, seed, start, torch.tensor(feed.profiles, dtype=torch.float))
+    if start is None:
+        network = _first(feed, layout, settings, seed)
+    else:
+        network = load(layout, start.to_bytes())
     network.decoder.mark_seen(torch.tensor(validation.codes))
     network.to(device)
     rate = settings.learning_rate * (1.0 if start is None else WARM_RATE)
@@ -258,16 +263,13 @@ def fit(
     return Fitted(network.cpu().eval(), trained.curve, trained.best, device)
 
 
-def _first(
-    layout: Layout, settings: Settings, seed: int, start: Generator | None, profiles: Tensor
-) -> ConditionalVAE:
-    if start is not None:
-        return load(layout, start.to_bytes())
-    shape = Shape(
-        layout.sizes, layout.n_conditions, layout.n_profile, settings.hidden, settings.latent
-    )
+def _first(feed: Feed, layout: Layout, settings: Settings, seed: int) -> ConditionalVAE:
+    # A wide network learns a small table by heart before it has learnt what the rows share.
+    n_rows = int(summed(torch.tensor(feed.n_rows)))
+    hidden = min(settings.hidden, max(LEAST_HIDDEN, n_rows // ROWS_PER_UNIT))
+    shape = Shape(layout.sizes, layout.n_conditions, layout.n_profile, hidden, settings.latent)
     network = ConditionalVAE(layout, shape)
     network.initialise(torch.Generator().manual_seed(derive_seed(seed, "weights")))
     network.decoder.seen.fill_(value=False)
-    network.scale_profiles(profiles)
+    network.scale_profiles(torch.tensor(feed.profiles, dtype=torch.float))
     return network

@@ -20,6 +20,7 @@ from rehearsal.generate.training.child import ChildDied, run_in_child
 from rehearsal.generate.training.pack import pack, unpack
 from rehearsal.generate.training.stage import Part
 from rehearsal.generate.training.task import Task, pack_fitted
+from rehearsal.generate.training.torch_start import start_torch
 
 _STEP_LIMIT = timedelta(minutes=10)
 _OUTCOMES_LIMIT = timedelta(minutes=1)
@@ -165,7 +166,7 @@ def _in_group(function: Callable[..., bytes], arguments: tuple[Any, ...]) -> byt
     import torch
     from torch import distributed
 
-    torch.set_num_threads(1)
+    start_torch()
     pa.set_cpu_count(1)
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     distributed.init_process_group(backend, timeout=_STEP_LIMIT)

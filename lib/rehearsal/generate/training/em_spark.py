@@ -6,22 +6,70 @@ the same rows give in memory.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
+from rehearsal.generate.codec.encode import Codec
 from rehearsal.generate.models.em import Parameters, Source, Sums, expect
 from rehearsal.generate.models.em_start import distinct_rows
 from rehearsal.generate.models.generator import Fitted, Report, Rows, silent
 from rehearsal.generate.models.layout import Codes, Floats, Layout
 from rehearsal.generate.models.mixture import fit_source
+from rehearsal.generate.training.checkpoint import Checkpoint
+from rehearsal.generate.training.feed import read_rows
+from rehearsal.generate.training.pack import unpack
+from rehearsal.generate.training.progress import reporter
+from rehearsal.generate.training.stage import Part
+from rehearsal.generate.training.task import Task, pack_fitted
+from rehearsal.seeds import derive_seed
 from rehearsal.settings import Generator as Settings
 
 # Sums that reach the driver at a time, each of the size of the model.
 MAX_PARTS = 64
+# A task's sums over fewer take no longer than to start it.
+ROWS_PER_PART = 50_000
 
 Work = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+
+
+def train_mixture(
+    task: Task, training: DataFrame, n_training: int, validation: Part, key: str
+) -> dict[str, Any]:
+    """Fit the mixture of all segments over staged rows; return its fields, or status 'failed'.
+
+    The fields are those of the fit in one task, of which this is the same for many rows. What an
+    attempt of `key` finished is not fitted again.
+
+    Args:
+        task: of the step.
+        training: the staged training part, as for `fit_mixture_on_spark`.
+        n_training: rows of it.
+        validation: the staged validation part; read here, at most `max_total_rows`.
+        key: changes with any row or setting.
+    """
+    checkpoint = Checkpoint(task.checkpoints, key)
+    known = checkpoint.finished("all")
+    if known is None:
+        try:
+            known = pack_fitted(_fitted(task, training, n_training, validation))
+        except Exception as error:  # noqa: BLE001  a training that fails is an outcome, as in a task
+            return {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:2000]}
+        checkpoint.finish("all", known)
+    found: dict[str, Any] = unpack(known)
+    return found
+
+
+def _fitted(task: Task, training: DataFrame, n_training: int, validation: Part) -> Fitted:
+    held_out = read_rows(validation.files, validation.n_rows, task.profiles)
+    layout = Codec.from_json(task.codec_json).layout(task.profiles.shape[1])
+    n_parts = min(MAX_PARTS, -(-n_training // ROWS_PER_PART))
+    return fit_mixture_on_spark(
+        training.repartition(max(1, n_parts)), task.profiles, held_out, layout, task.settings,
+        derive_seed(task.seed, "all"), report=reporter(task.progress, "all segments"),
+    )  # fmt: skip
 
 
 def fit_mixture_on_spark(

@@ -8,11 +8,22 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from rehearsal.generate.codec.encode import Codec
-from rehearsal.generate.codec.fit_codec import codec_fields, fit_codec
+from rehearsal.generate.codec.fit_codec import codec_fields, fit_codec, resolution
+from rehearsal.generate.codec.private import fit_private_codec
 from rehearsal.generate.codec.rules import Field, Rules, make_rules
 from rehearsal.generate.models.layout import Floats
+from rehearsal.generate.models.privacy import Spend, spend
+from rehearsal.generate.models.private_em import PASSES
 from rehearsal.generate.sampling.budget import most_drifting, plan_budget
+from rehearsal.generate.training.checkpoint import Checkpoint
 from rehearsal.generate.training.plan import CONTEXT, Share, plan_shares
+from rehearsal.generate.training.private_rows import (
+    count_parts,
+    part_of_row,
+    plan_private,
+    private_rows,
+    rows_of_users,
+)
 from rehearsal.generate.training.profiles import (
     Profiles,
     effect_sizes,
@@ -23,10 +34,10 @@ from rehearsal.generate.training.stage import (
     TRAINING,
     count_by_segment,
     logged_rows,
-    rows_of_users,
     training_rows,
 )
-from rehearsal.seeds import derive_seed
+from rehearsal.names import quoted
+from rehearsal.seeds import derive_seed, short_hash
 from rehearsal.settings import Settings
 from rehearsal.tables.source import open_source
 
@@ -57,11 +68,14 @@ class Prepared:
         spark: the session.
         settings: of the rehearsal.
         sources: what earlier steps left.
+        checkpoints: folder of what outlives an attempt: a private codec, whose noise would be
+            drawn, and its budget spent, a second time; None: nothing is kept.
     """
 
     spark: SparkSession
     settings: Settings
     sources: Sources
+    checkpoints: str | None = None
 
     @cached_property
     def chosen(self) -> list[str]:
@@ -69,10 +83,19 @@ class Prepared:
         return most_drifting(self.sources.contributions, self.settings.generator.max_segments)
 
     @cached_property
+    def budget(self) -> Spend | None:
+        """What codec and generator together spend of a user's privacy; None: nothing is private."""
+        private = self.settings.generator.private
+        return None if private is None else spend(private, PASSES)
+
+    @cached_property
     def _logged(self) -> DataFrame:
         rows = logged_rows(self.spark, self.settings, self.sources.segments)
-        private = self.settings.generator.private
-        return rows if private is None else rows_of_users(rows, private.max_user_rows, self.seed)
+        if self.budget is None:
+            return rows
+        held = rows_of_users(rows, self.budget.private.max_user_rows, self.seed)
+        part = part_of_row(self.chosen, self.settings.generator, self.seed)
+        return held.withColumn("part", part)
 
     @property
     def seed(self) -> int:
@@ -90,28 +113,36 @@ class Prepared:
         return make_rules(self.fields, self.settings.generator)
 
     @cached_property
-    def _counts(self) -> tuple[dict[str, int], int]:
-        return count_by_segment(self._logged, self._rules.broken())
+    def _planned(self) -> tuple[list[Share], int]:
+        """The shares, and how many rows break a rule: one pass over the log."""
+        generator, broken = self.settings.generator, self._rules.broken()
+        if self.budget is None:
+            counts, n_broken = count_by_segment(self._logged, broken)
+            return plan_shares(counts, self.chosen, generator), n_broken
+        parts, n_broken = count_parts(self._logged, broken)
+        known = sorted(set(self.sources.profiles["segment_id"]))
+        return plan_private(parts, self.chosen, known, generator), n_broken
 
     @property
     def n_left_out(self) -> int:
         """How many rows break a declared range or constraint, and are not learnt from."""
-        return self._counts[1]
+        return self._planned[1]
 
     def close(self) -> None:
         """Let go of the kept rows."""
         self.rows.unpersist()
 
-    @cached_property
+    @property
     def shares(self) -> list[Share]:
         """What every segment brings, the drifting ones first."""
-        return plan_shares(self._counts[0], self.chosen, self.settings.generator)
+        return self._planned[0]
 
     @cached_property
     def rows(self) -> DataFrame:
         """The planned rows of all segments; kept."""
         sound = self._logged.where(~self._rules.broken())
-        return training_rows(sound, self.shares, self.seed).persist()
+        planned = training_rows if self.budget is None else private_rows
+        return planned(sound, self.shares, self.seed).persist()
 
     @cached_property
     def codec(self) -> Codec:
@@ -120,7 +151,28 @@ class Prepared:
         targeted = plan_budget(self.sources.contributions, self.settings.augment)
         keep = {"request_type": sorted({cell.request_type for cell in targeted})}
         learnt = self.rows.where(F.col("part") == TRAINING)
-        return fit_codec(learnt, self.fields, self.settings.generator, keep)
+        if self.budget is None:
+            fine = resolution(self.settings.generator, sum(s.n_training for s in self.shares))
+            return fit_codec(learnt, self.fields, fine, keep)
+        # Bounded: plan_private lets at most max_total_rows through.
+        frame = learnt.select(*(quoted(field.name) for field in self.fields)).toPandas()
+        return self._private_codec(frame, self.budget, keep)
+
+    def _private_codec(
+        self, frame: pd.DataFrame, budget: Spend, keep: dict[str, list[str]]
+    ) -> Codec:
+        """Return the codec an attempt on the same rows and settings left, else one fitted now."""
+        rows = pd.util.hash_pandas_object(frame, index=False).to_numpy().sum()
+        known = self.settings.generator.model_dump_json()
+        key = short_hash("private codec", rows, known, self.fields, keep, self.seed)
+        checkpoint = Checkpoint(self.checkpoints, key) if self.checkpoints else None
+        kept = checkpoint.finished("codec") if checkpoint else None
+        if kept is not None:
+            return Codec.from_json(kept.decode())
+        made = fit_private_codec(frame, self.fields, self.settings.generator, budget, keep)
+        if checkpoint:
+            checkpoint.finish("codec", made.to_json().encode())
+        return made
 
     @property
     def sound_rows(self) -> DataFrame:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from math import isnan
 
 from rehearsal.generate.models.generator import Point, Report
 from rehearsal.seeds import short_hash
@@ -49,7 +50,10 @@ def watching(folder: str, tell: Callable[[str], None]) -> Iterator[None]:
 
 def _watch(folder: str, tell: Callable[[str], None], done: threading.Event) -> None:
     told: set[str] = set()
-    while not done.wait(_SECONDS):
+    under_way = True
+    while under_way:
+        # And a last look when all is done, or short trainings would never be told of.
+        under_way = not done.wait(_SECONDS)
         for line in read_progress(folder):
             if line not in told:
                 told.add(line)
@@ -61,14 +65,16 @@ def read_progress(folder: str) -> list[str]:
     from fsspec.core import url_to_fs
 
     filesystem, path = url_to_fs(folder)
+    # Remote file systems remember what they listed, and others write here.
+    filesystem.invalidate_cache(path)
     lines = []
     for file in filesystem.glob(f"{path}/*.json"):
         try:
             point = json.loads(filesystem.cat_file(file))
         except (ValueError, FileNotFoundError):
             continue  # it is being written; the next look has it
-        lines.append(
-            f"{point['name']}: epoch {point['epoch']}, held out "
-            f"{point['validation_nats']:.3f} nats per row"
-        )
+        nats = point["validation_nats"]
+        # A private training tells no loss.
+        told = "" if isnan(nats) else f", held out {nats:.3f} nats per row"
+        lines.append(f"{point['name']}: epoch {point['epoch']}{told}")
     return sorted(lines)

@@ -1,15 +1,19 @@
 """The trainings of a step as Spark tasks: one for all segments, one per bin of segments."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
+from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 
 from rehearsal.generate.training.pack import pack, unpack
 from rehearsal.generate.training.stage import TRAINING, VALIDATION, Snapshot
 from rehearsal.generate.training.task import Bin, Task, train_all, train_bin
 
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 Worker = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 
@@ -66,10 +70,31 @@ def _worker(trainings: Sequence[Callable[[int], dict[str, Any]]]) -> Worker:
     def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for number in batch.column(0).to_pylist():
-                result = pack(_outcome(trainings[number], number))
+                with _only_its_gpu():
+                    result = pack(_outcome(trainings[number], number))
                 yield pa.RecordBatch.from_pylist([{"number": number, "result": result}], schema)
 
     return work
+
+
+@contextmanager
+def _only_its_gpu() -> Iterator[None]:
+    """Show the training no other GPU than the one Spark gives its task, if it gives one.
+
+    Spark only counts them: every process on a machine sees them all, and takes the first.
+    """
+    context = TaskContext.get()
+    held = context.resources().get("gpu") if context is not None else None
+    before = os.environ.get(_VISIBLE)
+    try:
+        if held is not None:
+            os.environ[_VISIBLE] = ",".join(held.addresses)
+        yield
+    finally:
+        # The process may serve other tasks.
+        os.environ.pop(_VISIBLE, None)
+        if before is not None:
+            os.environ[_VISIBLE] = before
 
 
 def _outcome(training: Callable[[int], dict[str, Any]], number: int) -> dict[str, Any]:

@@ -81,15 +81,6 @@ def logged_rows(spark: SparkSession, settings: Settings, segments: DataFrame) ->
     return rows.join(read_users(spark, settings.users).rows, "user_id", "left")
 
 
-def rows_of_users(rows: DataFrame, most: int, seed: int) -> DataFrame:
-    """Return at most `most` rows of every user, by hash: what one user can change is bounded."""
-    order = hash_order(derive_seed(seed, "user rows"), "request_id")
-    by_user = Window.partitionBy("user_id").orderBy(order, "request_id")
-    return rows.withColumn("of_user", F.row_number().over(by_user)).where(
-        F.col("of_user") <= most
-    ).drop("of_user")  # fmt: skip
-
-
 def count_by_segment(rows: DataFrame, broken: Column) -> tuple[dict[str, int], int]:
     """Return segment -> sound rows, and how many rows are broken. Bounded by the segments."""
     counted = rows.groupBy("segment_id").agg(

@@ -18,6 +18,7 @@ from rehearsal.generate.training.feed import PetastormFeed, read_rows
 from rehearsal.generate.training.pack import pack, unpack
 from rehearsal.generate.training.progress import reporter
 from rehearsal.generate.training.stage import Part
+from rehearsal.generate.training.torch_start import start_torch
 from rehearsal.seeds import derive_seed
 from rehearsal.settings import Generator
 
@@ -84,6 +85,7 @@ def train_all(task: Task, training: Part, validation: Part, key: str) -> dict[st
 
 
 def _train_all(task: Task, training: Part, validation: Part, key: str) -> bytes:
+    start_torch()
     layout = Codec.from_json(task.codec_json).layout(task.profiles.shape[1])
     settings = task.settings
     feed = PetastormFeed(training.files, training.n_rows, task.profiles, settings.batch_rows)
@@ -109,8 +111,8 @@ def pack_fitted(fitted: Fitted) -> bytes:
 def train_bin(task: Task, base: bytes, held: Bin) -> list[dict[str, Any]]:
     """Train what each segment of a bin adds to the generator of all segments.
 
-    When the bin's training dies, its segments are trained one by one, so that only the one that
-    is the reason is lost.
+    A bin whose training dies is trained in halves, and so on, until the one segment that is the
+    reason is alone; only that one is lost. Another attempt tries it again.
 
     Returns:
         Per segment: position, status, reason, weights or None, base_nats, adapted_nats, curve.
@@ -120,32 +122,25 @@ def train_bin(task: Task, base: bytes, held: Bin) -> list[dict[str, Any]]:
     if known is not None:
         found: list[dict[str, Any]] = unpack(known)["rows"]
         return found
-    try:
-        rows = _in_child(task, base, held)
-    except ChildDied as death:
-        if len(held.segments) == 1:
-            rows = [_failed(position, death) for position in held.segments]
-        else:
-            rows = [row for one in _alone(held) for row in _train_alone(task, base, one)]
-    checkpoint.finish("bin", pack({"rows": rows}))
+    rows = _train_or_halve(task, base, held)
+    if all(row["status"] == "fitted" for row in rows):
+        checkpoint.finish("bin", pack({"rows": rows}))
     return rows
 
 
-def _train_alone(task: Task, base: bytes, held: Bin) -> list[dict[str, Any]]:
+def _train_or_halve(task: Task, base: bytes, held: Bin) -> list[dict[str, Any]]:
     try:
         return _in_child(task, base, held)
     except ChildDied as death:
-        return [_failed(position, death) for position in held.segments]
-
-
-def _failed(position: int, death: ChildDied) -> dict[str, Any]:
-    return {"position": position, "status": "failed", "reason": str(death)[:2000]}
-
-
-def _alone(held: Bin) -> list[Bin]:
-    return [
-        replace(held, segments={position: held.segments[position]}) for position in held.segments
+        positions = sorted(held.segments)
+        if len(positions) == 1:
+            return [{"position": positions[0], "status": "failed", "reason": str(death)[:2000]}]
+    middle = len(positions) // 2
+    halves = [
+        replace(held, segments={position: held.segments[position] for position in half})
+        for half in (positions[:middle], positions[middle:])
     ]
+    return [row for half in halves for row in _train_or_halve(task, base, half)]
 
 
 def _in_child(task: Task, base: bytes, held: Bin) -> list[dict[str, Any]]:
@@ -155,6 +150,13 @@ def _in_child(task: Task, base: bytes, held: Bin) -> list[dict[str, Any]]:
 
 
 def _train_bin(task: Task, base: bytes, held: Bin) -> bytes:
+    positions = sorted(held.segments)
+    # Rows first: if they cannot be read, that is found in less time than torch takes to load.
+    training, validation = (
+        _of_segments(read_rows(part.files, part.n_rows, task.profiles), positions)
+        for part in (held.training, held.validation)
+    )
+    start_torch()
     from rehearsal.generate.models.adapter import fit_adapters
     from rehearsal.generate.models.vae import ConditionalVAE
 
@@ -162,11 +164,6 @@ def _train_bin(task: Task, base: bytes, held: Bin) -> bytes:
     network = load_generator(task.kind, layout, base)
     if not isinstance(network, ConditionalVAE):
         raise TypeError(f"a {network.kind} takes no adapters")
-    positions = sorted(held.segments)
-    training, validation = (
-        _of_segments(read_rows(part.files, part.n_rows, task.profiles), positions)
-        for part in (held.training, held.validation)
-    )
     seed = derive_seed(task.seed, "adapters", *(held.segments[p] for p in positions))
     report = reporter(task.progress, f"bin {held.place}: {len(positions)} segments")
     fits = fit_adapters(network, training, validation, task.settings, seed, report)

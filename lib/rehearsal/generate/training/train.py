@@ -5,12 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pyspark.sql import functions as F
+
 from rehearsal.generate.training.plan import Share
 from rehearsal.generate.training.prepare import Prepared
 from rehearsal.generate.training.run import train_adapters, train_generator
 from rehearsal.generate.training.stage import TRAINING, VALIDATION, Snapshot, scratch, stage
 from rehearsal.generate.training.task import Bin, Task
 from rehearsal.seeds import short_hash
+
+SPARK_ROWS = 100_000
+"""Training rows above which a mixture is fitted by Spark aggregates, not in one task: the same
+model either way."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +59,26 @@ def train(prepared: Prepared, folder: str, checkpoints: str) -> Trained:
         f"{folder}/progress",
     )  # fmt: skip
     version = _version(prepared, snapshot.fingerprint, "all")
-    base = train_generator(prepared.spark, task, snapshot, version)
+    base = _train_base(prepared, task, snapshot, staged, version)
     added: dict[int, dict[str, Any]] = {}
     if base["status"] == "fitted" and prepared.kind == "vae":
         held = _bins(prepared, snapshot)
         rows = train_adapters(prepared.spark, task, base["weights"], held) if held else []
         added = {row["position"]: row for row in rows}
     return Trained(snapshot, version, base, added)
+
+
+def _train_base(
+    prepared: Prepared, task: Task, snapshot: Snapshot, staged: str, version: str
+) -> dict[str, Any]:
+    n_training = snapshot.whole(TRAINING).n_rows
+    if task.kind != "mixture" or n_training <= SPARK_ROWS:
+        return train_generator(prepared.spark, task, snapshot, version)
+    from rehearsal.generate.training.em_spark import train_mixture
+
+    written = prepared.spark.read.parquet(staged)
+    rows = written.where(F.col("part") == TRAINING).select(*snapshot.columns)
+    return train_mixture(task, rows, n_training, snapshot.whole(VALIDATION), version)
 
 
 def segment_version(prepared: Prepared, snapshot: Snapshot, share: Share) -> str:

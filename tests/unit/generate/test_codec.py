@@ -42,13 +42,14 @@ def test_every_code_decodes_into_the_seen_range_and_encodes_to_itself(
 
 
 @given(samples, st.integers(2, 12), st.integers(1, 8))
-def test_there_are_at_most_bins_bins_each_with_min_count_rows(
+def test_codes_are_bounded_and_each_has_min_count_rows(
     sample: list[float], bins: int, min_count: int
 ) -> None:
     values = np.array(sample, dtype=np.float64)
     numeric = fit_numeric(values, bins, min_count)
-    assert len(numeric.atoms) <= bins
-    assert len(numeric.lows) <= bins
+    assert len(numeric.atoms) <= 8 * bins
+    # The outermost two are in four parts each.
+    assert len(numeric.lows) <= bins + 6
     counts = np.bincount(numeric.encode(values), minlength=numeric.size)
     seen = int((~np.isnan(values)).sum())
     assert counts[MISSING] == (len(values) - seen if numeric.size > 1 else len(values))
@@ -69,8 +70,15 @@ def test_a_frequent_value_is_an_atom_and_is_decoded_exactly() -> None:
     values = np.concatenate([np.zeros(500), np.random.default_rng(1).normal(10, 1, 500)])
     numeric = fit_numeric(values, 8, 5)
     assert numeric.atoms == (0.0,)
-    assert len(numeric.lows) == 8
+    assert len(numeric.lows) == 8 + 6
     assert numeric.decode(np.array([1, 1]), np.array([0.1, 0.9])).tolist() == [0.0, 0.0]
+
+
+def test_a_spike_among_many_values_is_an_atom_from_an_eighth_of_a_bin_on() -> None:
+    # 320 rows in 4 bins of 80: ten rows are an eighth of a bin, nine are not.
+    rest = np.random.default_rng(1).normal(0, 1, 301)
+    values = np.concatenate([rest, np.full(10, 3.5), np.full(9, 4.5)])
+    assert fit_numeric(values, 4, 5).atoms == (3.5,)
 
 
 def test_few_distinct_values_are_all_atoms_and_rare_ones_are_not_given_away() -> None:

@@ -17,8 +17,8 @@ from rehearsal.generate.models import vae
 from rehearsal.generate.models.decoder import IMPOSSIBLE_NATS, Decoder, draw
 from rehearsal.generate.models.generator import Fitted, Point, Rows, fit_generator, load_generator
 from rehearsal.generate.models.layout import Layout, Mask
-from rehearsal.generate.models.loop import Schedule, rebatched
 from rehearsal.generate.models.memory import MemoryFeed
+from rehearsal.generate.models.schedule import Schedule, rebatched
 from rehearsal.settings import Generator
 
 SETTINGS = Generator(hidden=48, latent=4, max_epochs=20, patience=3, batch_rows=64)

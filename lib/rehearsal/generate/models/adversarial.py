@@ -10,8 +10,8 @@ from torch.nn.functional import softplus
 
 from rehearsal.generate.models.critic import Critic, packed
 from rehearsal.generate.models.generator import Feed
-from rehearsal.generate.models.loop import rebatched
 from rehearsal.generate.models.parallel import n_processes, share_gradients, steps, summed
+from rehearsal.generate.models.schedule import rebatched
 from rehearsal.generate.models.vae import ConditionalVAE
 from rehearsal.seeds import derive_seed
 from rehearsal.settings import Generator as Settings

@@ -22,6 +22,7 @@ INSTALL = [
     "safetensors>=0.5,<1",
     "scikit-learn>=1.5,<2",
     "scipy>=1.13,<2",
+    "threadpoolctl>=3.5,<4",
     "torch>=2.6,<2.13",
     "vl-convert-python>=1.7,<2",
 ]

@@ -1,6 +1,7 @@
 """Gradient boosted trees on tables with categories and missing values."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -31,14 +32,16 @@ class Classifier:
             self._model = HistGradientBoostingClassifier(
                 max_iter=_TREES * 2 // len(counts), **_arguments(table, seed)
             )
-            self._model.fit(_known(table), labels)
+            with _one_thread():
+                self._model.fit(_known(table), labels)
 
     def probabilities(self, table: Table, classes: Sequence[int]) -> Floats:
         """Return p of each class, shape (n, classes); 0 for a class that was never seen."""
         made = np.zeros((len(table), len(classes)))
         if self._model is None:
             return made
-        found = self._model.predict_proba(_features(table))
+        with _one_thread():
+            found = self._model.predict_proba(_features(table))
         for position, label in enumerate(classes):
             at = np.flatnonzero(self._classes == label)
             if len(at):
@@ -51,8 +54,20 @@ def predict_medians(table: Table, values: Floats, asked: Table, seed: int) -> Fl
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     model = HistGradientBoostingRegressor(loss="absolute_error", **_arguments(table, seed))
-    predicted: Floats = model.fit(_known(table), values).predict(_features(asked))
+    with _one_thread():
+        predicted: Floats = model.fit(_known(table), values).predict(_features(asked))
     return predicted
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """Return the context in which a task keeps to its one core.
+
+    Threads of several tasks on the same cores wait for one another by spinning: each takes many
+    times as long.
+    """
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(limits=1)
 
 
 def _features(table: Table) -> Floats:

@@ -65,9 +65,10 @@ def _one_thread() -> AbstractContextManager[Any]:
     Threads of several tasks on the same cores wait for one another by spinning: each takes many
     times as long.
     """
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    return threadpool_limits(limits=1)
+    limits: AbstractContextManager[Any] = threadpool_limits(limits=1)
+    return limits
 
 
 def _features(table: Table) -> Floats:

@@ -16,7 +16,7 @@ demo: $(READY)  ## run the whole loop on MovieLens-100K; opens nothing, writes .
 	@$(BIN)/rehearsal demo
 
 test: $(READY)  ## set up what is needed and run the tests, in two processes
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(READY)  ## the tests that need no Spark
 	@$(BIN)/python -m pytest tests/unit -m "not spark"

@@ -212,9 +212,7 @@ def finished_loop(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs Spark, and keep a file's tests, and all of the loop's, in one process."""
+    """Mark what needs Spark."""
     for item in items:
         if "spark" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.spark)
-        together = "loop" if item.path.parent.name == "jobs" else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(together))

@@ -116,7 +116,10 @@ def put_second_half(job: Job) -> None:
         request_type="buy", share=1.0, rank=1,
     )  # fmt: skip
     put(job, DRIFT_CONTRIBUTIONS, [part], run_id="r1")
-    curve = [Row(epoch=e, train_nats=3.0 / e, validation_nats=4.0 / e, kl_nats=0.1) for e in (1, 2)]
+    curve = [
+        Row(epoch=e, train_nats=3.0 / e, validation_nats=4.0 / e, kl_nats=0.1, membership=0.01)
+        for e in (1, 2)
+    ]
     base = Row(segment_id=None, status="fitted", n_rows=900, n_epochs=2, curves=curve)
     fitted = Row(segment_id="s1", status="fitted", served_by="segment", n_rows=90, curves=curve)
     put(job, SYNTHESIZERS, [base, fitted], run_id="r1")

@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 
+from rehearsal.background import watched
 from rehearsal.configure import load_settings
 from rehearsal.errors import RehearsalError, SettingsError
 from rehearsal.session import get_session
@@ -257,15 +258,8 @@ def _progress(job: Job, name: str, console: Console) -> Iterator[None]:
         console.print(f"  {name} ...")
         yield
         return
-    done = threading.Event()
-    with console.status(name) as status:
-        watcher = threading.Thread(target=_watch, args=(job, name, status, done), daemon=True)
-        watcher.start()
-        try:
-            yield
-        finally:
-            done.set()
-            watcher.join()
+    with console.status(name) as status, watched(_watch, job, name, status):
+        yield
 
 
 def _watch(job: Job, name: str, status: Any, done: threading.Event) -> None:

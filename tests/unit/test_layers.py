@@ -9,7 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LIB = ROOT / "lib" / "rehearsal"
-BASE = ("errors", "settings", "seeds", "sums", "names", "stats", "configure", "session", "span")
+BASE = (
+    "errors", "settings", "seeds", "sums", "names", "stats", "configure", "session", "span",
+    "background",
+)  # fmt: skip
 LAYERS = {
     **dict.fromkeys(BASE, 1),
     "tables": 2,

@@ -64,7 +64,7 @@ def _predecessors(store: Store, last: DataFrame, profiles: pd.DataFrame) -> dict
             F.col("segment_id").isNull() & F.col("run_id").isin(runs)
         ).collect()
     }
-    effects = _effects(store, last)
+    shown, described = _effects(store, last), effect_sizes(profiles)
     found = {}
     for row in rows:
         base, segment = bases.get(row["base_run_id"]), row["segment_id"]
@@ -72,14 +72,14 @@ def _predecessors(store: Store, last: DataFrame, profiles: pd.DataFrame) -> dict
             # Its run was done again without it, or its rows are gone.
             continue
         axes = Profiles.from_json(base["profiles_json"])
-        vector = segment_vectors(axes, effect_sizes(profiles), [segment])[0]
+        vector = segment_vectors(axes, described, [segment])[0]
         added = None if row["served_by"] == ALL else row["weights"]
         candidate = Candidate(
             SERVING, row["synthesizer_version"], base["kind"], base["codec_json"],
             bytes(base["weights"]), None if added is None else bytes(added),
             {segment: [float(value) for value in vector]},
         )  # fmt: skip
-        found[segment] = Predecessor(candidate, row["base_run_id"], effects.get(segment))
+        found[segment] = Predecessor(candidate, row["base_run_id"], shown.get(segment))
     return found
 
 

@@ -115,10 +115,8 @@ def _log_model(mlflow: Any, folder: Path, rows: Sequence[Row]) -> None:
         if file is not None:
             (parts / file).write_bytes(bytes(row["weights"]))
         about["segments"][row["segment_id"]] = {"profile": row["profile"], "file": file}
-    # MLflow copies no empty folder.
     (parts / "index.json").write_text(json.dumps(about, sort_keys=True))
     contents = {
-        "about": ("about.json", json.dumps(about, sort_keys=True).encode()),
         "codec": ("codec.json", base["codec_json"].encode()),
         "generator": ("generator.safetensors", bytes(base["weights"])),
     }

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from coded_numbers import fit_numeric
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -12,7 +13,6 @@ from rehearsal.generate.codec.encode import Codec
 from rehearsal.generate.codec.fit_codec import fields_of, fit_codec_frame
 from rehearsal.generate.codec.instants import Datetime, epoch_seconds
 from rehearsal.generate.codec.numeric import MISSING, Numeric
-from rehearsal.generate.codec.tally import fit_numeric
 from rehearsal.settings import Generator
 
 floats = st.floats(-1e12, 1e12, allow_nan=False) | st.just(float("nan"))

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from coded_numbers import fit_numeric
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rehearsal.generate.codec.fit_codec import fields_of, fit_codec_frame
-from rehearsal.generate.codec.tally import fit_numeric
 from rehearsal.settings import Generator
 
 CANARY = 987_654_321.0

@@ -188,13 +188,34 @@ def _categorical(
     tally = tallies[field.name, ""]
     if not isinstance(tally, TextTally):
         raise TypeError(f"categories of {field.name!r} were counted as numbers")
-    counts, ruled = dict(tally.counts), rules.forced_categories(field.name)
-    frequent = list(counts)[: settings.max_categories]
-    kept = tuple(sorted({*frequent, *keep, *ruled}))
+    return categories(field, dict(tally.counts), rules, settings, keep, nullable=tally.nullable)
+
+
+def categories(
+    field: Field,
+    counts: Mapping[str, int],
+    rules: Rules,
+    settings: Generator,
+    keep: Sequence[str],
+    *,
+    nullable: bool = True,
+) -> Categorical:
+    """Return the column of categories: codes for the most frequent, those to keep or of a rule.
+
+    Args:
+        field: the column.
+        counts: category -> rows, the most frequent first.
+        rules: of the table.
+        settings: how many categories have codes.
+        keep: categories that get one however rare they are.
+        nullable: whether a row had none.
+    """
+    ruled = rules.forced_categories(field.name)
+    kept = tuple(sorted({*list(counts)[: settings.max_categories], *keep, *ruled}))
     pooled = tuple((category, n) for category, n in counts.items() if category not in kept)
     return Categorical(
         field.name, kept, tuple(counts.get(category, 0) for category in kept), pooled,
-        tally.nullable, field.kind == "boolean", ruled,
+        nullable, field.kind == "boolean", ruled,
     )  # fmt: skip
 
 

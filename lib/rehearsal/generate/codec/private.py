@@ -13,11 +13,12 @@ from math import sqrt
 import numpy as np
 import pandas as pd
 
-from rehearsal.generate.codec.columns import Categorical, Continuous, TokenSource, texts
+from rehearsal.generate.codec.columns import Continuous, TokenSource, texts
 from rehearsal.generate.codec.encode import Codec
+from rehearsal.generate.codec.fit_codec import categories
 from rehearsal.generate.codec.instants import DAY, Datetime, epoch_seconds
 from rehearsal.generate.codec.numeric import Floats, Numeric
-from rehearsal.generate.codec.rules import Field, Rules, make_rules
+from rehearsal.generate.codec.rules import Field, make_rules
 from rehearsal.generate.models.privacy import Spend, cut_above, noisy, secret_noise
 from rehearsal.settings import Generator
 
@@ -126,8 +127,9 @@ def fit_private_codec(
     for field in fields:
         values = frame[field.name]
         if field.kind in ("categorical", "boolean"):
-            forced = keep.get(field.name, ())
-            column: TokenSource = _categorical(field, values, forced, rules, settings, release)
+            column: TokenSource = categories(
+                field, _counts(values, release), rules, settings, keep.get(field.name, ())
+            )
         elif field.kind == "continuous":
             cells = Cells(*settings.ranges.get(field.name, (None, None)))
             numbers = values.to_numpy(dtype=np.float64)
@@ -140,24 +142,11 @@ def fit_private_codec(
     return Codec(tuple(made[True]), tuple(made[False]), rules)
 
 
-def _categorical(
-    field: Field,
-    values: pd.Series,
-    forced: Sequence[str],
-    rules: Rules,
-    settings: Generator,
-    release: Release,
-) -> Categorical:
+def _counts(values: pd.Series, release: Release) -> dict[str, int]:
+    """Return category -> noisy count of those above the cut, the most frequent first."""
     published = release.counts(texts(values).dropna().tolist())
     ranked = sorted(published.items(), key=lambda pair: (-pair[1], pair[0]))
-    counts = {str(category): round(count) for category, count in ranked}
-    ruled = rules.forced_categories(field.name)
-    kept = tuple(sorted({*list(counts)[: settings.max_categories], *forced, *ruled}))
-    pooled = tuple((category, n) for category, n in counts.items() if category not in kept)
-    return Categorical(
-        field.name, kept, tuple(counts.get(category, 0) for category in kept), pooled,
-        boolean=field.kind == "boolean", ruled=ruled,
-    )  # fmt: skip
+    return {str(category): round(count) for category, count in ranked}
 
 
 def _datetime(name: str, seconds: Floats, bins: int, release: Release) -> Datetime:

@@ -141,8 +141,3 @@ def outer_ends(tally: NumberTally) -> tuple[float, float]:
     # Too few rows to leave out so many on both sides: only the middle is safe to tell.
     crossed = tally.low > tally.high
     return (tally.middle, tally.middle) if crossed else (tally.low, tally.high)
-
-
-def fit_numeric(values: Floats, bins: int, min_count: int, forced: Sequence[float] = ()) -> Numeric:
-    """Return the codes of values, shape (n,)."""
-    return make_numeric(tally_numbers(values, bins, min_count, forced), min_count, forced)

@@ -42,15 +42,17 @@ class Candidate:
         from rehearsal.generate.models.loading import load_segment_generator
 
         codec = Codec.from_json(self.codec_json)
-        n_profile = len(next(iter(self.profiles.values()), []))
-        layout = codec.layout(n_profile)
+        layout = codec.layout(self._n_profile)
         return codec, load_segment_generator(self.kind, layout, self.base, self.added)
 
     def vectors(self, segments: pd.Series) -> Floats:
         """Return each row's segment on the generator's axes, shape (n, n_profile)."""
-        size = len(next(iter(self.profiles.values()), []))
         rows = [self.profiles[segment] for segment in segments]
-        return np.array(rows, dtype=np.float64).reshape(len(segments), size)
+        return np.array(rows, dtype=np.float64).reshape(len(segments), self._n_profile)
+
+    @property
+    def _n_profile(self) -> int:
+        return len(next(iter(self.profiles.values()), []))
 
 
 def with_instants(frame: pd.DataFrame, codec: Codec) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rehearsal.generate.gate.table import Floats
+from rehearsal.stats.ranks import area
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,11 @@ def auc(scores: Floats, positive: np.ndarray) -> Measured:
         scores: shape (n,).
         positive: bool, shape (n,).
     """
-    from scipy.stats import rankdata
-
     n = int(positive.sum())
     m = len(scores) - n
-    area = (rankdata(scores)[positive].sum() - n * (n + 1) / 2) / (n * m)
+    found = area(scores, positive)
     # At areas of 0 and 1 the formula says that there is no error at all; half a pair is always.
-    a = float(np.clip(area, 0.5 / max(n, m), 1 - 0.5 / max(n, m)))
+    a = float(np.clip(found, 0.5 / max(n, m), 1 - 0.5 / max(n, m)))
     q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
     variance = (a * (1 - a) + (n - 1) * (q1 - a * a) + (m - 1) * (q2 - a * a)) / (n * m)
-    return Measured(float(area), float(np.sqrt(variance)))
+    return Measured(found, float(np.sqrt(variance)))

@@ -3,9 +3,10 @@
 from math import sqrt
 
 import numpy as np
-from scipy.stats import norm, rankdata
+from scipy.stats import norm
 
 from rehearsal.generate.models.layout import Floats
+from rehearsal.stats.ranks import area
 
 
 def membership_advantage(members: Floats, others: Floats) -> float:
@@ -23,8 +24,7 @@ def membership_advantage(members: Floats, others: Floats) -> float:
     n, m = len(members), len(others)
     if n == 0 or m == 0:
         return float("nan")
-    ranks = rankdata(np.concatenate([members, others]))
-    auc = (ranks[n:].sum() - m * (m + 1) / 2) / (n * m)
-    inside = float(np.clip(auc, 1e-6, 1 - 1e-6))
+    losses = np.concatenate([members, others])
+    inside = float(np.clip(area(losses, np.arange(n + m) >= n), 1e-6, 1 - 1e-6))
     apart = sqrt(2) * norm.ppf(inside)
     return float(2 * norm.cdf(apart / 2) - 1)

@@ -19,6 +19,7 @@ from scipy.special import logsumexp
 from rehearsal.errors import ModelError
 from rehearsal.generate.models.em import TINY, Parameters, described, numbered
 from rehearsal.generate.models.layout import Codes, Floats, Layout
+from rehearsal.generate.models.stored import check_layout, stored_shape
 
 _CHUNK_ROWS = 2048
 
@@ -195,19 +196,12 @@ def load(layout: Layout, data: bytes) -> Mixture:
         ModelError: the bytes are damaged, or not those of a mixture of this layout.
     """
     try:
-        length = int.from_bytes(data[:8], "little")
-        shape = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["shape"])
+        shape = stored_shape(data)
         arrays = load_arrays(data)
         parameters = Parameters(arrays["coefficients"], arrays["tables"].astype(np.float64))
         made = Mixture(layout, parameters, arrays["centre"], arrays["spread"])
     except (SafetensorError, KeyError, ValueError) as error:
         raise ModelError(f"these are not the tables of a mixture: {error}") from error
-    found = (tuple(shape["sizes"]), shape["n_conditions"], len(made.centre))
-    wanted = (layout.sizes, layout.n_conditions, layout.n_profile)
-    if found != wanted:
-        raise ModelError(
-            f"the mixture was fitted to token columns of sizes {found[0]}, {found[1]} of them "
-            f"conditions, and a profile of {found[2]}; the codec makes {wanted[0]}, {wanted[1]} "
-            f"and {wanted[2]}; they are not of the same fit"
-        )
+    known = (tuple(shape["sizes"]), shape["n_conditions"], len(made.centre))
+    check_layout("mixture", *known, layout)
     return made

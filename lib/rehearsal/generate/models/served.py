@@ -10,7 +10,7 @@ from mlflow.pyfunc import PythonModel  # type: ignore[attr-defined]
 
 from rehearsal.errors import ModelError
 from rehearsal.generate.codec.encode import Codec
-from rehearsal.generate.models.loading import load_segment_generator
+from rehearsal.generate.models.loading import load_synthesizer
 from rehearsal.generate.models.synthesizer import Synthesizer
 
 
@@ -20,10 +20,10 @@ class ServedSynthesizers(PythonModel):
     def load_context(self, context: Any) -> None:
         """Read codec, profiles and weights; none of them runs code."""
         paths = {part: Path(path) for part, path in context.artifacts.items()}
-        self.about = json.loads(paths["about"].read_text())
         self.codec = Codec.from_json(paths["codec"].read_text())
         self.base = paths["generator"].read_bytes()
         self.added = paths["segments"]
+        self.about = json.loads((self.added / "index.json").read_text())
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -44,9 +44,7 @@ class ServedSynthesizers(PythonModel):
             )
         own = segments[segment_id]
         added = (self.added / own["file"]).read_bytes() if own["file"] else None
-        layout = self.codec.layout(len(own["profile"]))
-        generator = load_segment_generator(self.about["kind"], layout, self.base, added)
-        return Synthesizer(self.codec, generator, own["profile"])
+        return load_synthesizer(self.about["kind"], self.codec, self.base, added, own["profile"])
 
 
 set_model(ServedSynthesizers())

@@ -89,7 +89,7 @@ class Synthesizer:
         rows = plain(frame)
         fine = resolution(settings, len(rows))
         codec = fit_codec_frame(rows, fields_of(rows, conditions), fine)
-        codes = codec.encode(rows)
+        codes = codec.encode(rows[~codec.breaches_in(rows)])
         order = np.random.default_rng(derive_seed(seed, "parts")).permutation(len(codes))
         n_validation = max(1, round(settings.validation_share * len(codes)))
         training, validation = (

@@ -29,6 +29,7 @@ from rehearsal.generate.models.generator import (
 from rehearsal.generate.models.layout import Codes, Floats, Layout
 from rehearsal.generate.models.loop import Network, held_out, train
 from rehearsal.generate.models.parallel import summed
+from rehearsal.generate.models.stored import check_layout, stored_shape
 from rehearsal.seeds import derive_seed
 from rehearsal.settings import Generator as Settings
 
@@ -212,25 +213,14 @@ def load(layout: Layout, data: bytes) -> ConditionalVAE:
         ModelError: the weights are damaged, or not those of a network of this layout.
     """
     try:
-        length = int.from_bytes(data[:8], "little")
-        values = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["shape"])
+        values = stored_shape(data)
         shape = Shape(**{**values, "sizes": tuple(values["sizes"])})
-        _check(shape, layout)
+        check_layout("network", shape.sizes, shape.n_conditions, shape.n_profile, layout)
         network = ConditionalVAE(layout, shape)
         network.load_state_dict(load_tensors(data))
     except (RuntimeError, KeyError, ValueError, SafetensorError) as error:
         raise ModelError(f"these are not the weights of a VAE: {error}") from error
     return network.eval()
-
-
-def _check(shape: Shape, layout: Layout) -> None:
-    known = (shape.sizes, shape.n_conditions, shape.n_profile)
-    if known != (layout.sizes, layout.n_conditions, layout.n_profile):
-        raise ModelError(
-            f"the network is of token columns of sizes {shape.sizes}, {shape.n_conditions} of them "
-            f"conditions, and a profile of {shape.n_profile}; the layout is of {layout.sizes}, "
-            f"{layout.n_conditions} and {layout.n_profile}; they are not of the same fit"
-        )
 
 
 def fit(

@@ -50,8 +50,7 @@ class Bases:
         Raises:
             ModelError: the run it builds on has no generator, or its weights are damaged.
         """
-        from rehearsal.generate.models.loading import load_segment_generator
-        from rehearsal.generate.models.synthesizer import Synthesizer
+        from rehearsal.generate.models.loading import load_synthesizer
 
         base = self.by_run.get(row["base_run_id"])
         if base is None:
@@ -63,9 +62,7 @@ class Bases:
         codec = redated(Codec.from_json(base.codec_json), Codec.from_json(self.codec_json))
         profile = [float(v) for v in row["profile"]]
         added = None if row["weights"] is None else bytes(row["weights"])
-        layout = codec.layout(len(profile))
-        generator = load_segment_generator(base.kind, layout, base.weights, added)
-        return Synthesizer(codec, generator, profile)
+        return load_synthesizer(base.kind, codec, base.weights, added, profile)
 
 
 @dataclass(frozen=True)

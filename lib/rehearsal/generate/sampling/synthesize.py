@@ -71,12 +71,10 @@ class Synthesis:
     @cached_property
     def logged(self) -> DataFrame:
         """Logged requests of the targeted cells, with segment and profile attributes; kept."""
-        rows = logged_rows(self.spark, self.settings, self.segments)
         cells = [(cell.segment_id, cell.request_type) for cell in self.cells]
         targeted = self.spark.createDataFrame(cells, "segment_id string, request_type string")
-        joined = rows.join(F.broadcast(targeted), ["segment_id", "request_type"])
         # Read twice: for the users to borrow, and for the marginals.
-        return joined.persist()
+        return logged_rows(self.spark, self.settings, self.segments, targeted).persist()
 
     def requests(self) -> DataFrame:
         """Return the rows of `synthetic_requests`, less the run's id; none without a budget."""

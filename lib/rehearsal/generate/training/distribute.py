@@ -19,7 +19,7 @@ from rehearsal.errors import ModelError
 from rehearsal.generate.training.child import ChildDied, run_in_child
 from rehearsal.generate.training.pack import pack, unpack
 from rehearsal.generate.training.stage import Part
-from rehearsal.generate.training.task import Task, pack_fitted
+from rehearsal.generate.training.task import Task, train_share
 from rehearsal.generate.training.torch_start import start_torch
 
 _STEP_LIMIT = timedelta(minutes=10)
@@ -55,26 +55,9 @@ def fit_distributed(
 
 
 def _train_share(task: Task, training: Part, validation: Part, key: str) -> bytes:
-    from rehearsal.generate.codec.encode import Codec
-    from rehearsal.generate.models.generator import fit_generator
     from rehearsal.generate.models.parallel import n_processes, rank
-    from rehearsal.generate.training.checkpoint import Checkpoint
-    from rehearsal.generate.training.feed import PetastormFeed, read_rows
-    from rehearsal.generate.training.progress import reporter
-    from rehearsal.seeds import derive_seed
 
-    layout = Codec.from_json(task.codec_json).layout(task.profiles.shape[1])
-    settings, profiles = task.settings, task.profiles
-    feed = PetastormFeed(
-        training.files, training.n_rows, profiles, settings.batch_rows, (rank(), n_processes())
-    )
-    held_out = read_rows(validation.files, validation.n_rows, profiles)
-    fitted = fit_generator(
-        task.kind, feed, held_out, layout, settings, derive_seed(task.seed, "all"),
-        report=reporter(task.progress, "all segments"),
-        checkpoint=Checkpoint(task.checkpoints, key) if key else None,
-    )  # fmt: skip
-    return pack_fitted(fitted)
+    return train_share(task, training, validation, key, (rank(), n_processes()))
 
 
 def run_processes(

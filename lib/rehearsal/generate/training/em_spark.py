@@ -5,7 +5,7 @@ neither the number of partitions nor their order changes a bit of the model: it 
 the same rows give in memory.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,6 @@ from rehearsal.settings import Generator as Settings
 MAX_PARTS = 64
 # A task's sums over fewer take no longer than to start it.
 ROWS_PER_PART = 50_000
-
-Work = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 
 def train_mixture(

@@ -18,7 +18,6 @@ from rehearsal.generate.sampling.budget import most_drifting, plan_budget
 from rehearsal.generate.training.checkpoint import Checkpoint
 from rehearsal.generate.training.plan import CONTEXT, Share, plan_shares
 from rehearsal.generate.training.private_rows import (
-    count_parts,
     part_of_row,
     plan_private,
     private_rows,
@@ -32,7 +31,7 @@ from rehearsal.generate.training.profiles import (
 )
 from rehearsal.generate.training.stage import (
     TRAINING,
-    count_by_segment,
+    count_sound,
     logged_rows,
     training_rows,
 )
@@ -117,9 +116,10 @@ class Prepared:
         """The shares, and how many rows break a rule: one pass over the log."""
         generator, broken = self.settings.generator, self._rules.broken()
         if self.budget is None:
-            counts, n_broken = count_by_segment(self._logged, broken)
-            return plan_shares(counts, self.chosen, generator), n_broken
-        parts, n_broken = count_parts(self._logged, broken)
+            counts, n_broken = count_sound(self._logged, broken, "segment_id")
+            of_segment = {segment: n for (segment,), n in counts.items()}
+            return plan_shares(of_segment, self.chosen, generator), n_broken
+        parts, n_broken = count_sound(self._logged, broken, "segment_id", "part")
         known = sorted(set(self.sources.profiles["segment_id"]))
         return plan_private(parts, self.chosen, known, generator), n_broken
 

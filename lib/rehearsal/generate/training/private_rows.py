@@ -29,7 +29,7 @@ from rehearsal.seeds import derive_seed, hash_order, uniform
 from rehearsal.settings import Generator
 from rehearsal.tables.schemas import COLD, NOISE
 
-Counts = Mapping[tuple[str, str], int]
+Counts = Mapping[tuple[str, ...], int]
 
 
 def rows_of_users(rows: DataFrame, most: int, seed: int) -> DataFrame:
@@ -49,16 +49,6 @@ def part_of_row(chosen: Sequence[str], settings: Generator, seed: int) -> Column
     held_out = uniform(derive_seed(seed, "parts"), "request_id") < settings.test_share
     judged = F.col("segment_id").isin(*chosen)
     return F.when(judged & held_out, F.lit(TEST)).otherwise(F.lit(TRAINING))
-
-
-def count_parts(rows: DataFrame, broken: Column) -> tuple[Counts, int]:
-    """Return (segment, part) -> sound rows, and how many are broken. Bounded by the segments."""
-    counted = rows.groupBy("segment_id", "part").agg(
-        F.count_if(~broken).alias("n"), F.count_if(broken).alias("n_broken")
-    )
-    found = counted.collect()
-    sound = {(row["segment_id"], row["part"]): row["n"] for row in found}
-    return sound, sum(row["n_broken"] for row in found)
 
 
 def plan_private(

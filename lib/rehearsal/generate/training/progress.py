@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from math import isnan
 
+from rehearsal.background import watched
 from rehearsal.generate.models.generator import Point, Report
 from rehearsal.seeds import short_hash
 
@@ -38,14 +39,8 @@ def reporter(folder: str, name: str) -> Report:
 @contextmanager
 def watching(folder: str, tell: Callable[[str], None]) -> Iterator[None]:
     """Tell of every training's newest epoch while the body runs."""
-    done = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(folder, tell, done), daemon=True)
-    watcher.start()
-    try:
+    with watched(_watch, folder, tell):
         yield
-    finally:
-        done.set()
-        watcher.join()
 
 
 def _watch(folder: str, tell: Callable[[str], None], done: threading.Event) -> None:

@@ -50,7 +50,11 @@ def train_adapters(
     The weights come to the driver: there are at most `max_segments`, of some tens of kB each.
     """
     found = _run(spark, [_trainer(task, base, held) for held in bins])
-    return [row for one in found for row in one.get("rows", [])]
+    return [
+        row
+        for held, one in zip(bins, found, strict=True)
+        for row in one.get("rows") or [{"position": place, **one} for place in held.segments]
+    ]
 
 
 def _trainer(task: Task, base: bytes, held: Bin) -> Callable[[int], dict[str, Any]]:

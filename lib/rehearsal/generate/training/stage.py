@@ -61,13 +61,19 @@ class Snapshot:
         return self.parts.get((place, part), Part(Files((), self.columns), 0))
 
 
-def logged_rows(spark: SparkSession, settings: Settings, segments: DataFrame) -> DataFrame:
+def logged_rows(
+    spark: SparkSession,
+    settings: Settings,
+    segments: DataFrame,
+    targeted: DataFrame | None = None,
+) -> DataFrame:
     """Return the valid requests of the replay range with their segment.
 
     Args:
         spark: the session.
         settings: sources and replay range.
         segments: (user_id, segment_id), each user once; other users are `cold`.
+        targeted: (segment_id, request_type), few: the only cells wanted; None: all.
 
     Returns:
         Requests with `segment_id` and the profile attributes; null for users without a profile.
@@ -76,18 +82,25 @@ def logged_rows(spark: SparkSession, settings: Settings, segments: DataFrame) ->
     requests = read_requests(spark, settings, span.start, span.end, timeless=False).rows
     placed = requests.join(segments.select("user_id", "segment_id"), "user_id", "left")
     rows = placed.withColumn("segment_id", F.coalesce("segment_id", F.lit(COLD)))
+    if targeted is not None:
+        rows = rows.join(F.broadcast(targeted), ["segment_id", "request_type"])
     if settings.users is None:
         return rows
     return rows.join(read_users(spark, settings.users).rows, "user_id", "left")
 
 
-def count_by_segment(rows: DataFrame, broken: Column) -> tuple[dict[str, int], int]:
-    """Return segment -> sound rows, and how many rows are broken. Bounded by the segments."""
-    counted = rows.groupBy("segment_id").agg(
+def count_sound(
+    rows: DataFrame, broken: Column, *by: str
+) -> tuple[dict[tuple[str, ...], int], int]:
+    """Return values of `by` -> sound rows, and how many rows are broken.
+
+    Bounded by the number of segments, or of segments and parts.
+    """
+    counted = rows.groupBy(*by).agg(
         F.count_if(~broken).alias("n"), F.count_if(broken).alias("n_broken")
     )
     found = counted.collect()
-    sound = {row["segment_id"]: row["n"] for row in found if row["n"] > 0}
+    sound = {tuple(row[name] for name in by): row["n"] for row in found}
     return sound, sum(row["n_broken"] for row in found)
 
 

@@ -22,9 +22,6 @@ from rehearsal.generate.training.torch_start import start_torch
 from rehearsal.seeds import derive_seed
 from rehearsal.settings import Generator
 
-LARGE_ROWS = 20_000
-"""Training rows from which a segment's whole network is trained on, not an adapter to it."""
-
 
 @dataclass(frozen=True)
 class Task:
@@ -78,22 +75,33 @@ def train_all(task: Task, training: Part, validation: Part, key: str) -> dict[st
     known = checkpoint.finished("all")
     if known is None:
         arguments = (task, training, validation, key)
-        known = run_in_child(_train_all, arguments, task.settings.task_minutes * 60)
+        known = run_in_child(train_share, arguments, task.settings.task_minutes * 60)
         checkpoint.finish("all", known)
     found: dict[str, Any] = unpack(known)
     return found
 
 
-def _train_all(task: Task, training: Part, validation: Part, key: str) -> bytes:
+def train_share(
+    task: Task, training: Part, validation: Part, key: str, shard: tuple[int, int] = (0, 1)
+) -> bytes:
+    """Train the generator of all segments in this process, on its share of the rows.
+
+    Args:
+        task: what is trained.
+        training: rows of all processes.
+        validation: rows held out, read by all.
+        key: names what is kept for a later attempt; empty: nothing is kept.
+        shard: (rank, of): which of so many processes that train together this is.
+    """
     start_torch()
     layout = Codec.from_json(task.codec_json).layout(task.profiles.shape[1])
-    settings = task.settings
-    feed = PetastormFeed(training.files, training.n_rows, task.profiles, settings.batch_rows)
-    held_out = read_rows(validation.files, validation.n_rows, task.profiles)
+    settings, profiles = task.settings, task.profiles
+    feed = PetastormFeed(training.files, training.n_rows, profiles, settings.batch_rows, shard)
+    held_out = read_rows(validation.files, validation.n_rows, profiles)
     fitted = fit_generator(
         task.kind, feed, held_out, layout, settings, derive_seed(task.seed, "all"),
         report=reporter(task.progress, "all segments"),
-        checkpoint=Checkpoint(task.checkpoints, key),
+        checkpoint=Checkpoint(task.checkpoints, key) if key else None,
     )  # fmt: skip
     return pack_fitted(fitted)
 

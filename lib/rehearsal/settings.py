@@ -622,7 +622,7 @@ class Generator(Strict):
     validation_share: float = Field(0.15, gt=0, lt=0.4, description="decides when to stop")
     test_share: float = Field(0.15, gt=0, lt=0.4, description="what the gate judges by")
     processes: int = Field(1, ge=1, description="that train the generator of all segments at once")
-    task_minutes: int = Field(120, ge=1, description="a training that takes longer has failed")
+    task_minutes: int = Field(120, ge=1, description="the longest a training or judgement may take")
     private: Private | None = None
     gate: Gate = Gate()
 

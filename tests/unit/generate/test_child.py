@@ -3,8 +3,10 @@
 Most functions here are the standard library's, so that they reach a fresh interpreter too.
 """
 
+import errno
 import itertools
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,14 +14,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rehearsal.generate.training import child as child_module
-from rehearsal.generate.training.child import ChildDied, run_in_child
+from rehearsal.generate.training.child import ChildDied, described, run_in_child
 
 MB = 1_000_000
+WAYS_OUT = (
+    "lower generator.batch_rows, generator.hidden or generator.max_rows, or give Python workers "
+    "more memory: spark.executor.pyspark.memory where that is set, else spark.executor."
+    "memoryOverhead"
+)
 
 
 @pytest.fixture(params=["fork", "spawn"])
@@ -46,13 +54,14 @@ def test_a_large_result_comes_back_whole(way: str) -> None:
         (os._exit, (3,), "ended with code 3 without an answer"),
         (os._exit, (0,), "ended with code 0 without an answer"),
         (sys.exit, (4,), "ended with code 4 without an answer"),
-        (signal.raise_signal, (signal.SIGKILL,), "killed by signal 9, out of memory?"),
+        (signal.raise_signal, (signal.SIGKILL,),
+         f"killed by signal 9: most likely for want of memory; {WAYS_OUT}"),
         (signal.raise_signal, (signal.SIGTERM,), "killed by signal 15 (SIGTERM)"),
-        (bytes, (2**62,), "MemoryError: out of memory"),
+        (bytes, (2**62,), f"out of memory (MemoryError); {WAYS_OUT}"),
         (bytes.fromhex, ("no",), "ValueError: non-hexadecimal number found in fromhex() arg "),
         (int, ("7",), "TypeError: can't concat int to bytes"),
     ],
-)
+)  # fmt: skip
 def test_the_reason_says_what_became_of_the_child(
     function: Callable[..., Any], arguments: tuple[Any, ...], reason: str
 ) -> None:
@@ -76,20 +85,57 @@ def test_a_child_that_is_killed_is_a_reason_in_a_fresh_interpreter_too(way: str)
 def test_no_answer_in_time_is_a_reason(
     function: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
-    with pytest.raises(ChildDied, match="no answer within 0.3 s"):
+    with pytest.raises(ChildDied, match="no answer within 0.3 s, .*generator.task_minutes"):
         run_in_child(function, arguments, 0.3)
 
 
 @pytest.mark.usefixtures("forked")
-def test_memory_beyond_the_limit_is_a_reason() -> None:
-    def hungry() -> bytes:
-        held = [b"x" * (20 * MB) for _ in range(20)]
-        time.sleep(60)
-        return held[0]
+def test_memory_has_the_limit_of_the_parent_and_beyond_it_the_reason_says_what_to_do() -> None:
+    def parent() -> bytes:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + 500 * MB
+        # As Spark limits a Python worker by spark.executor.pyspark.memory.
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        assert run_in_child(bytes, (20 * MB,), 60) == bytes(20 * MB)
+        with pytest.raises(ChildDied) as death:
+            run_in_child(bytes, (600 * MB,), 60)
+        return death.value.reason.encode()
 
-    with pytest.raises(ChildDied, match=r"used [\d,]+ bytes of memory, 300,000,000 are allowed"):
-        run_in_child(hungry, (), 60, memory_bytes=300 * MB)
-    assert run_in_child(bytes, (3,), 60, memory_bytes=2_000 * MB) == bytes(3)
+    assert run_in_child(parent, (), 60).decode() == f"out of memory (MemoryError); {WAYS_OUT}"
+
+
+def raise_error(error: Exception) -> bytes:
+    raise error
+
+
+@pytest.mark.usefixtures("forked")
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+    ],
+)
+def test_want_of_memory_is_known_whoever_tells_of_it_and_however_long(error: Exception) -> None:
+    with pytest.raises(ChildDied) as death:
+        run_in_child(raise_error, (error,), 60)
+    told = f"{type(error).__name__}: {error}"
+    assert death.value.reason == f"out of memory ({told}); {WAYS_OUT}"
+    error.args = (f"{error}" + "x" * 10_000,)
+    assert len(described(error)) < 2_000
+    assert described(error).endswith(WAYS_OUT)
+
+
+def test_a_child_that_cannot_be_started_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    context = child_module.multiprocessing.get_context("fork")
+    monkeypatch.setattr(child_module, "_context", lambda: context)
+    monkeypatch.setattr(os, "fork", fork)
+    with pytest.raises(ChildDied, match="no process could be started: BlockingIOError: .*unavail"):
+        run_in_child(bytes, (1,), 60)
 
 
 @pytest.mark.usefixtures("forked")

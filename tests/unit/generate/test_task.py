@@ -22,7 +22,8 @@ from rehearsal.generate.training import child as child_module
 from rehearsal.generate.training import task as task_module
 from rehearsal.generate.training.child import ChildDied
 from rehearsal.generate.training.feed import Files
-from rehearsal.generate.training.pack import pack
+from rehearsal.generate.training.pack import pack, unpack
+from rehearsal.generate.training.run import _worker
 from rehearsal.generate.training.stage import Part
 from rehearsal.generate.training.task import Bin, Task, train_all, train_bin
 from rehearsal.settings import Generator
@@ -140,7 +141,7 @@ def by_position(rows: Rows) -> dict[int, dict[str, Any]]:
     ("end", "reason"),
     [
         (lambda: os._exit(3), "ended with code 3 without an answer"),
-        (lambda: os.kill(os.getpid(), signal.SIGKILL), "killed by signal 9, out of memory?"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "killed by signal 9: most likely for want"),
         (lambda: 1 // 0, "ZeroDivisionError: integer division or modulo by zero"),
     ],
 )
@@ -151,10 +152,29 @@ def test_only_the_segment_whose_training_dies_is_lost_whatever_it_dies_of(
     monkeypatch.setattr(task_module, "_train_bin", ending(end))
     rows = by_position(train_bin(task, b"", held))
     assert rows.keys() == SEGMENTS.keys()
-    assert rows[3] == {"position": 3, "status": "failed", "reason": reason}
+    assert (rows[3]["status"], rows[3]["reason"][: len(reason)]) == ("failed", reason)
     assert all(rows[p]["weights"] == b"\x01" for p in (0, 1, 4))
     # By halves, so that most of the others still train together.
     assert attempts == [[0, 1, 3, 4], [0, 1], [3, 4], [3], [4]]
+
+
+def test_a_training_that_fails_tells_its_reason_and_the_others_of_its_task_go_on() -> None:
+    reasons: list[Exception] = [ChildDied("killed by signal 9: most likely"), KeyError("x")]
+
+    def training(number: int) -> dict[str, Any]:
+        if number < len(reasons):
+            raise reasons[number]
+        return {"status": "fitted"}
+
+    asked = pa.RecordBatch.from_pydict({"id": [0, 1, 2]})
+    made = [
+        unpack(one["result"]) for b in _worker([training] * 3)([asked]) for one in b.to_pylist()
+    ]
+    assert made == [
+        {"status": "failed", "reason": "killed by signal 9: most likely"},
+        {"status": "failed", "reason": "KeyError: 'x'"},
+        {"status": "fitted"},
+    ]
 
 
 def test_another_attempt_tries_again_what_failed(

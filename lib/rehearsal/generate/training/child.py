@@ -5,9 +5,8 @@ import multiprocessing
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -16,10 +15,16 @@ from typing import Any
 from rehearsal.errors import RehearsalError
 
 _DONE, _RAISED = b"\x00", b"\x01"
-_LOOK_SECONDS = 0.1
 _END_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1
-_LONGEST_REASON = 2000
+_LONGEST_REASON = 1500
+# What torch, the kernel and the loader of libraries say, with errors of other types.
+_NO_MEMORY = ("allocate memory", "failed to map segment from shared object")
+_MORE_MEMORY = (
+    "lower generator.batch_rows, generator.hidden or generator.max_rows, or give Python workers "
+    "more memory: spark.executor.pyspark.memory where that is set, else spark.executor."
+    "memoryOverhead"
+)
 
 
 class ChildDied(RehearsalError):  # noqa: N818  it is not the parent that failed
@@ -31,36 +36,35 @@ class ChildDied(RehearsalError):  # noqa: N818  it is not the parent that failed
 
 
 def run_in_child(
-    function: Callable[..., bytes],
-    arguments: tuple[Any, ...],
-    timeout_seconds: float,
-    memory_bytes: int | None = None,
+    function: Callable[..., bytes], arguments: tuple[Any, ...], timeout_seconds: float
 ) -> bytes:
     """Return what the function returns, computed in a child process of its own.
 
     The child is forked, and so starts at once with all modules loaded, unless the threads of this
     process might hold torch's locks (see `_context`); then function and arguments are pickled to a
     fresh interpreter. The result comes back as the bytes it is. The child ends with this process,
-    whatever ends this process.
+    whatever ends this process, and its memory has the limit that this process has: the one that
+    Spark sets its Python workers by `spark.executor.pyspark.memory`.
 
     Args:
         function: returns bytes.
         arguments: of the function.
         timeout_seconds: time for all of it; then the child is killed.
-        memory_bytes: resident memory beyond which the child is killed, looked at ten times a
-            second; None: no limit. Linux only.
 
     Raises:
-        ChildDied: with the exception's text, the signal, the exit code, or the limit exceeded.
+        ChildDied: with the exception's text, the signal, the exit code, or the time exceeded.
     """
     context = _context()
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(sender, os.getpid(), function, arguments))
-    child.start()
+    try:
+        child.start()
+    except OSError as error:
+        raise ChildDied(f"no process could be started: {described(error)}") from error
     # Or the end of the child would not be the end of the pipe.
     sender.close()
     try:
-        answer = _answer(child, receiver, timeout_seconds, memory_bytes)
+        answer = _answer(child, receiver, timeout_seconds)
     finally:
         child.kill()
         child.join()
@@ -68,6 +72,14 @@ def run_in_child(
     if answer[:1] == _RAISED:
         raise ChildDied(answer[1:].decode())
     return answer[1:]
+
+
+def described(error: Exception) -> str:
+    """Return what an exception says of itself; of one for want of memory, what to do too."""
+    told = f"{type(error).__name__}: {error}"[:_LONGEST_REASON].removesuffix(": ")
+    if isinstance(error, MemoryError) or any(sign in told for sign in _NO_MEMORY):
+        return f"out of memory ({told}); {_MORE_MEMORY}"
+    return told
 
 
 def _context() -> ForkContext | SpawnContext:
@@ -94,8 +106,7 @@ def _child(
     try:
         answer = _DONE + function(*arguments)
     except Exception as error:  # noqa: BLE001  what it is, is the answer
-        told = "out of memory" if isinstance(error, MemoryError) else f"{error}"
-        answer = _RAISED + f"{type(error).__name__}: {told}"[:_LONGEST_REASON].encode()
+        answer = _RAISED + described(error).encode()
     sender.send_bytes(answer)
     sender.close()
 
@@ -108,23 +119,15 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _answer(
-    child: BaseProcess, receiver: Connection, timeout_seconds: float, memory_bytes: int | None
-) -> bytes:
-    end = time.monotonic() + timeout_seconds
-    look = timeout_seconds if memory_bytes is None else _LOOK_SECONDS
-    while True:
-        left = end - time.monotonic()
-        if left <= 0:
-            raise ChildDied(f"no answer within {timeout_seconds:g} s")
-        if wait([receiver], min(look, left)):
-            try:
-                return receiver.recv_bytes()
-            except (EOFError, OSError):
-                raise ChildDied(_end_of(child)) from None
-        used = _resident_bytes(child.pid)
-        if memory_bytes is not None and used > memory_bytes:
-            raise ChildDied(f"used {used:,} bytes of memory, {memory_bytes:,} are allowed")
+def _answer(child: BaseProcess, receiver: Connection, timeout_seconds: float) -> bytes:
+    if not receiver.poll(timeout_seconds):
+        raise ChildDied(
+            f"no answer within {timeout_seconds:g} s, which generator.task_minutes allows"
+        )
+    try:
+        return receiver.recv_bytes()
+    except (EOFError, OSError):
+        raise ChildDied(_end_of(child)) from None
 
 
 def _end_of(child: BaseProcess) -> str:
@@ -134,13 +137,6 @@ def _end_of(child: BaseProcess) -> str:
         return "closed its end without an answer"
     if code >= 0:
         return f"ended with code {code} without an answer"
-    hint = ", out of memory?" if code == -signal.SIGKILL else f" ({signal.Signals(-code).name})"
-    return f"killed by signal {-code}{hint}"
-
-
-def _resident_bytes(pid: int | None) -> int:
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (OSError, IndexError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    if code == -signal.SIGKILL:
+        return f"killed by signal 9: most likely for want of memory; {_MORE_MEMORY}"
+    return f"killed by signal {-code} ({signal.Signals(-code).name})"

@@ -15,6 +15,8 @@ from pyspark.resource import (
 )
 from pyspark.sql import DataFrame, SparkSession
 
+from rehearsal.errors import RehearsalError
+from rehearsal.generate.training.child import described
 from rehearsal.generate.training.pack import pack, unpack
 from rehearsal.generate.training.stage import TRAINING, VALIDATION, Snapshot
 from rehearsal.generate.training.task import Bin, Task, train_all, train_bin
@@ -111,7 +113,8 @@ def _outcome(training: Callable[[int], dict[str, Any]], number: int) -> dict[str
     try:
         return training(number)
     except Exception as error:  # noqa: BLE001  one training must not take the others down
-        return {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:2000]}
+        told = str(error) if isinstance(error, RehearsalError) else described(error)
+        return {"status": "failed", "reason": told[:2000]}
 
 
 def _on_gpus(tasks: DataFrame, worker: Worker) -> DataFrame:

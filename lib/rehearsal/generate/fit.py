@@ -1,7 +1,7 @@
 """Step 5 whole: train, judge, and say who serves each drifting segment."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
 from typing import Any
@@ -36,11 +36,19 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What step 5 leaves: rows of three tables, less the run's id."""
+    """What step 5 leaves: rows of three tables, less the run's id.
+
+    Args:
+        synthesizers: the generator of all segments first.
+        scores: what everyone showed at the gate.
+        rounds: who was compared.
+        lost: why what served until now is gone, one entry per segment where it is.
+    """
 
     synthesizers: list[Row]
     scores: pd.DataFrame
     rounds: list[Row]
+    lost: Sequence[str] = ()
 
     @property
     def summary(self) -> str:
@@ -49,10 +57,17 @@ class Outcome:
             return "no segment drifts: nothing to fit"
         base, *segments = self.synthesizers
         if base["status"] != "fitted":
-            return f"the generator of all segments failed: {base['reason']}"
+            return f"the generator of all segments failed: {base['reason']}{self._lost}"
         counts = Counter(row["served_by"] for row in segments)
         told = ", ".join(f"{counts[name]} {says}" for name, says in _SAYS.items() if counts[name])
-        return f"{len(segments)} drifting segments: {told}"
+        return f"{len(segments)} drifting segments: {told}{self._lost}"
+
+    @property
+    def _lost(self) -> str:
+        if not self.lost:
+            return ""
+        reasons = "; ".join(dict.fromkeys(self.lost))
+        return f"; what served {len(self.lost)} of them until now cannot be judged: {reasons}"
 
 
 def fit_generators(
@@ -205,8 +220,9 @@ def _candidates(
     tried: dict[str, list[Candidate]] = {}
     for row in rows:
         segment, own = row["segment_id"], judged_as[row["segment_id"]]
-        if own != TOGETHER and segment in predecessors:
-            tried.setdefault(own, []).append(predecessors[segment].candidate)
+        before = predecessors[segment].candidate if segment in predecessors else None
+        if own != TOGETHER and before is not None:
+            tried.setdefault(own, []).append(before)
         if base["status"] != "fitted":
             continue
         if own != TOGETHER and row.get("weights") is not None:
@@ -226,21 +242,29 @@ def _decided(
         segment = row["segment_id"]
         own = scores[scores["segment_id"] == segment] if len(scores) else scores
         judged = set(own["candidate"]) if len(own) else set()
-        before = predecessors.get(segment) if SERVING in judged else None
+        before = _met(predecessors.get(segment), judged)
         choice = choose(own, before)
         versions = {SEGMENT: row["synthesizer_version"], ALL: base["synthesizer_version"]}
         rounds.append(round_row(segment, versions, own, before, choice))
         version = versions.get(choice.served_by, row["synthesizer_version"])
         made.append(_served(row | {"synthesizer_version": version}, before, choice))
-    return Outcome(made, scores, rounds)
+    before = [predecessors[s["segment_id"]] for s in segments if s["segment_id"] in predecessors]
+    return Outcome(made, scores, rounds, [one.lost for one in before if one.candidate is None])
+
+
+def _met(before: Predecessor | None, judged: Collection[str]) -> Predecessor | None:
+    """Return what served, as one that cannot be judged where it was not."""
+    if before is None or before.candidate is None or SERVING in judged:
+        return before
+    return replace(before, candidate=None, lost="too few of the segment's requests are held out")
 
 
 def _served(row: Row, before: Predecessor | None, choice: Choice) -> Row:
     served = row | {"served_by": choice.served_by, "why": choice.why, "base_run_id": None}
-    if choice.served_by != SERVING or before is None:
+    kept = before.candidate if before is not None else None
+    if choice.served_by != SERVING or before is None or kept is None:
         return served
     # What it is made of is the earlier run's; what this run trained is in generator_scores.
-    kept = before.candidate
     return served | {
         "synthesizer_version": kept.version,
         "kind": kept.kind,

@@ -1,13 +1,16 @@
 """What an earlier run of the same history of segments left serving each segment."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from rehearsal.errors import ModelError
 from rehearsal.generate.gate.candidates import ALL, RESAMPLED, SERVING, Candidate
-from rehearsal.generate.rounds import Predecessor
+from rehearsal.generate.rounds import FRESH, Predecessor
 from rehearsal.generate.training.profiles import Profiles, effect_sizes, segment_vectors
 from rehearsal.tables.schemas import EFFECTS, GENERATOR_ROUNDS, SYNTHESIZERS
 from rehearsal.tables.store import Store
@@ -19,7 +22,7 @@ class History:
 
     Args:
         round: its number, the same when the run is done again.
-        predecessors: segment -> what served until now.
+        predecessors: segment -> what served until now, told too where it is gone or damaged.
     """
 
     round: int
@@ -46,48 +49,79 @@ def read_history(store: Store, segmentation: str, run_id: str, profiles: pd.Data
     last = (
         others.where(F.col("round") < number)
         .withColumn("rank", F.row_number().over(latest))
-        .where(F.col("rank") == 1)
-        .select("segment_id", "run_id")
+        .where((F.col("rank") == 1) & (F.col("kept") != RESAMPLED))
+        .select("segment_id", "run_id", "kept", "fresh_version", "serving_version")
     )
     return History(number, _predecessors(store, last, profiles))
 
 
 def _predecessors(store: Store, last: DataFrame, profiles: pd.DataFrame) -> dict[str, Predecessor]:
+    # A run stopped before its end may have left rounds, and no synthesizers.
+    store.ensure(SYNTHESIZERS)
     synthesizers = store.read(SYNTHESIZERS)
-    held = synthesizers.join(F.broadcast(last), ["segment_id", "run_id"])
-    # Bounded: at most max_segments rows, and one generator per run they come from.
-    rows = [row.asDict() for row in held.where(F.col("served_by") != RESAMPLED).collect()]
-    runs = sorted({row["base_run_id"] for row in rows})
+    places = F.broadcast(last.select("segment_id", "run_id"))
+    # Bounded: a row per segment that is served, and one generator per run they come from.
+    held = synthesizers.join(places, ["segment_id", "run_id"]).collect()
+    rows = {row["segment_id"]: row.asDict() for row in held}
+    runs = sorted({row["base_run_id"] for row in rows.values() if row["base_run_id"]})
     bases = {
         row["run_id"]: row.asDict()
         for row in synthesizers.where(
             F.col("segment_id").isNull() & F.col("run_id").isin(runs)
         ).collect()
     }
-    shown, described = _effects(store, last), effect_sizes(profiles)
+    shown, described = _effects(store, places), effect_sizes(profiles)
     found = {}
-    for row in rows:
-        base, segment = bases.get(row["base_run_id"]), row["segment_id"]
-        if base is None or base["weights"] is None:
-            # Its run was done again without it, or its rows are gone.
-            continue
-        axes = Profiles.from_json(base["profiles_json"])
-        vector = segment_vectors(axes, described, [segment])[0]
-        added = None if row["served_by"] == ALL else row["weights"]
-        candidate = Candidate(
-            SERVING, row["synthesizer_version"], base["kind"], base["codec_json"],
-            bytes(base["weights"]), None if added is None else bytes(added),
-            {segment: [float(value) for value in vector]},
-        )  # fmt: skip
-        found[segment] = Predecessor(candidate, row["base_run_id"], shown.get(segment))
+    for place in last.collect():
+        segment = place["segment_id"]
+        row = rows.get(segment, {})
+        version = place["fresh_version" if place["kept"] == FRESH else "serving_version"]
+        run_id = row.get("base_run_id") or place["run_id"]
+        candidate, lost = None, ""
+        try:
+            candidate = _candidate(segment, run_id, row, bases.get(run_id), described)
+        except ModelError as error:
+            lost = str(error)
+        found[segment] = Predecessor(version, run_id, shown.get(segment), candidate, lost)
     return found
 
 
-def _effects(store: Store, last: DataFrame) -> dict[str, tuple[float, float]]:
+def _candidate(
+    segment: str,
+    run_id: str,
+    row: Mapping[str, Any],
+    base: Mapping[str, Any] | None,
+    described: pd.DataFrame,
+) -> Candidate:
+    """Return what serves a segment, described by the profiles in force.
+
+    Raises:
+        ModelError: some of it is gone or damaged.
+    """
+    if not row or base is None or base["weights"] is None:
+        what = "the generator of all segments" if row else f"what serves {segment}"
+        raise ModelError(
+            f"{what} of run {run_id} is gone from table synthesizers: that run was done again "
+            "without it or not to its end, or its rows were deleted"
+        )
+    try:
+        axes = Profiles.from_json(base["profiles_json"])
+    except ModelError as error:
+        raise ModelError(f"of the generator of run {run_id} {error}") from error
+    vector = segment_vectors(axes, described, [segment])[0]
+    added = None if row["served_by"] == ALL else row["weights"]
+    return Candidate(
+        SERVING, row["synthesizer_version"], base["kind"], base["codec_json"],
+        bytes(base["weights"]), None if added is None else bytes(added),
+        {segment: [float(value) for value in vector]},
+    )  # fmt: skip
+
+
+def _effects(store: Store, places: DataFrame) -> dict[str, tuple[float, float]]:
     if not store.exists(EFFECTS):
         return {}
     rows = store.read(EFFECTS).where(F.col("scope") == "segment")
-    held = rows.join(F.broadcast(last), ["segment_id", "run_id"])
+    held = rows.join(places, ["segment_id", "run_id"])
     names = ("segment_id", "effect_per_1000", "effect_ci_low")
     return {
         row["segment_id"]: (row["effect_per_1000"], row["effect_ci_low"])

@@ -19,15 +19,19 @@ class Predecessor:
     """What an earlier run left serving a segment.
 
     Args:
-        candidate: the generator.
+        version: of the synthesizer.
         run_id: the run it was fitted in.
         effect: more disagreements per 1,000 requests when it last served, and the lower end of
             the interval; None: never measured.
+        candidate: the generator; None: it cannot be judged.
+        lost: why it cannot.
     """
 
-    candidate: Candidate
+    version: str
     run_id: str
     effect: tuple[float, float] | None
+    candidate: Candidate | None
+    lost: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,25 +52,32 @@ def choose(scores: pd.DataFrame, predecessor: Predecessor | None) -> Choice:
 
     Args:
         scores: rows of `generator_scores` of the segment, candidates in the order judged; `serving`
-            among them if there is a predecessor.
+            among them if there is a predecessor that can be judged.
         predecessor: what served until now.
     """
     passed = [str(name) for name, shown in _by_candidate(scores).items() if shown["passed"].all()]
     fresh = next((name for name in passed if name != SERVING), None)
     if predecessor is None or SERVING not in passed:
         if fresh is None:
-            return Choice(RESAMPLED, _none_passed(scores))
+            return Choice(RESAMPLED, _none_passed(scores, predecessor))
         return Choice(fresh, _none_before(scores, predecessor))
     if fresh is None:
         return Choice(SERVING, _no_fresh(scores))
     return _better(scores, fresh, predecessor)
 
 
-def _none_passed(scores: pd.DataFrame) -> str:
-    if scores.empty:
-        return "no generator was fitted, or too few rows are held out to judge one"
-    last = list(_by_candidate(scores))[-1]
-    return f"no generator passed its gate: {_refusal(scores, last)}"
+def _none_passed(scores: pd.DataFrame, predecessor: Predecessor | None) -> str:
+    told = "no generator was fitted, or too few rows are held out to judge one"
+    if len(scores):
+        last = list(_by_candidate(scores))[-1]
+        told = f"no generator passed its gate: {_refusal(scores, last)}"
+    if predecessor is not None and predecessor.candidate is None:
+        told = f"{told.rstrip('.')}; {_not_judged(predecessor)}"
+    return told
+
+
+def _not_judged(predecessor: Predecessor) -> str:
+    return f"the one that served cannot be judged: {predecessor.lost}"
 
 
 def _no_fresh(scores: pd.DataFrame) -> str:
@@ -79,6 +90,8 @@ def _no_fresh(scores: pd.DataFrame) -> str:
 def _none_before(scores: pd.DataFrame, predecessor: Predecessor | None) -> str:
     if predecessor is None:
         return "the first that passed its gate"
+    if predecessor.candidate is None:
+        return _not_judged(predecessor)
     return f"the one that served no longer passes its gate: {_refusal(scores, SERVING)}"
 
 
@@ -139,7 +152,7 @@ def round_row(
         "segment_id": segment_id,
         "fresh_candidate": fresh,
         "fresh_version": versions.get(fresh or ""),
-        "serving_version": predecessor.candidate.version if predecessor else None,
+        "serving_version": predecessor.version if predecessor else None,
         "serving_run_id": predecessor.run_id if predecessor else None,
         "kept": kept,
         "why": choice.why,

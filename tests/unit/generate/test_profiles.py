@@ -1,6 +1,7 @@
 """A segment is described by how its users differ; a new one too, on the same axes."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rehearsal.errors import ModelError
 from rehearsal.generate.training.profiles import (
     MAX_AXES,
     Profiles,
@@ -114,3 +116,28 @@ def test_effects_are_one_row_per_segment_whatever_the_order_of_the_table() -> No
     shuffled = long.sample(frac=1, random_state=3)
     assert np.array_equal(effect_sizes(shuffled).loc[EFFECTS.index, EFFECTS.columns], EFFECTS)
     assert fit_profiles(effect_sizes(shuffled)) == fit_profiles(effect_sizes(long))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"axes": [[1.0, 0.0]]},
+        {"axes": [[1.0, 0.0], [0.0, 1.0]]},
+        {"centre": [0.0]},
+        {"scales": [2.0, 0.0]},
+        {"scales": [2.0, float("nan")]},
+        {"scales": [2.0, "wide"]},
+        {"scales": None},
+    ],
+)
+def test_damaged_axes_are_refused_before_they_describe_anything(changed: dict[str, Any]) -> None:
+    plain = json.loads(fit_profiles(EFFECTS).to_json())
+    assert Profiles.from_json(json.dumps(plain)).size == 2
+    with pytest.raises(ModelError, match="the axes that describe segments are damaged: "):
+        Profiles.from_json(json.dumps(plain | changed))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", None])
+def test_text_that_is_no_axes_is_refused(text: Any) -> None:
+    with pytest.raises(ModelError, match="the axes that describe segments are damaged: "):
+        Profiles.from_json(text)

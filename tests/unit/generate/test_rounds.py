@@ -1,11 +1,14 @@
 """Who serves a segment: the fresh generator or the one that serves, by hand-made scores."""
 
+from dataclasses import replace
 from math import hypot
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from rehearsal.generate import fit
+from rehearsal.generate.fit import Outcome
 from rehearsal.generate.gate.candidates import SERVING, Candidate
 from rehearsal.generate.rounds import Choice, Predecessor, choose, round_row
 
@@ -35,7 +38,14 @@ def scores_of(
 
 def predecessor(effect: tuple[float, float] | None = None) -> Predecessor:
     made = Candidate(SERVING, "v-old", "vae", "{}", b"", None, {"s": [0.0]})
-    return Predecessor(made, "r-old", effect)
+    return Predecessor("v-old", "r-old", effect, made)
+
+
+GONE = "the generator of all segments of run r-old is gone"
+
+
+def lost() -> Predecessor:
+    return replace(predecessor((4.0, 0.5)), candidate=None, lost=GONE)
 
 
 def chosen(
@@ -142,6 +152,55 @@ def test_a_round_tells_both_the_fresh_one_and_the_one_that_served() -> None:
         "fresh_quality": pytest.approx(0.93), "serving_quality": pytest.approx(0.9),
         "serving_effect_per_1000": 4.0, "serving_effect_ci_low": 0.5,
     }  # fmt: skip
+
+
+def test_what_served_and_is_gone_is_told_whoever_serves_now() -> None:
+    row = row_of(scores_of("all", 0.6), before=lost())
+    assert (row["kept"], row["serving_version"], row["serving_run_id"]) == (
+        "fresh", "v-old", "r-old"
+    )  # fmt: skip
+    assert row["why"] == f"the one that served cannot be judged: {GONE}"
+    assert (row["serving_effect_per_1000"], row["serving_c2st_auc"]) == (4.0, None)
+    refused = row_of(scores_of("all", 0.9, refused="too easy to tell."), before=lost())
+    assert refused["kept"] == "resampled"
+    assert refused["why"] == (
+        "no generator passed its gate: too easy to tell; the one that served cannot be judged: "
+        f"{GONE}"
+    )
+    assert row_of(before=lost())["why"].endswith(GONE)
+
+
+def outcome_of(before: dict[str, Predecessor], *judged: pd.DataFrame) -> Outcome:
+    """Of two segments, both served by the generator of all if it passed."""
+    base = {"segment_id": None, "status": "fitted", "synthesizer_version": "v-all"}
+    own = [{"segment_id": s, "synthesizer_version": f"v-{s}"} for s in ("s", "t")]
+    scores = pd.concat([rows.assign(segment_id=s) for rows in judged for s in ("s", "t")])
+    return fit._decided([base, *own], scores, before)  # noqa: SLF001
+
+
+def test_the_step_says_whose_generator_is_gone_and_judges_the_others() -> None:
+    found = outcome_of({"s": lost()}, scores_of("all", 0.6))
+    assert [row["served_by"] for row in found.synthesizers[1:]] == ["all", "all"]
+    assert [row["why"] for row in found.rounds] == [
+        f"the one that served cannot be judged: {GONE}", "the first that passed its gate"
+    ]  # fmt: skip
+    assert found.summary == (
+        "2 drifting segments: 2 by the generator of all segments; "
+        f"what served 1 of them until now cannot be judged: {GONE}"
+    )
+    both = outcome_of({"s": lost(), "t": lost()}, scores_of("all", 0.6)).summary
+    assert both.endswith(f"what served 2 of them until now cannot be judged: {GONE}")
+
+
+def test_one_that_served_a_segment_of_too_few_rows_to_judge_it_is_told_too() -> None:
+    found = outcome_of({"s": predecessor()}, scores_of("all", 0.6))
+    row = found.rounds[0]
+    assert (row["kept"], row["serving_version"]) == ("fresh", "v-old")
+    assert row["why"] == (
+        "the one that served cannot be judged: too few of the segment's requests are held out"
+    )
+    # It is there, and the step need not say so on the console.
+    assert found.summary == "2 drifting segments: 2 by the generator of all segments"
 
 
 def test_a_round_that_keeps_the_serving_one_tells_whom_it_was_kept_over() -> None:

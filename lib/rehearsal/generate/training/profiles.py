@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
+from rehearsal.errors import ModelError
 from rehearsal.generate.models.layout import Floats
 
 MAX_AXES = 8
@@ -54,12 +55,30 @@ class Profiles:
 
     @classmethod
     def from_json(cls, text: str) -> "Profiles":
-        """Return the axes of `to_json`."""
-        values = json.loads(text)
-        axes = tuple(tuple(axis) for axis in values["axes"])
-        return cls(
-            tuple(values["features"]), tuple(values["centre"]), axes, tuple(values["scales"])
-        )
+        """Return the axes of `to_json`.
+
+        Raises:
+            ModelError: the text is damaged.
+        """
+        try:
+            values = json.loads(text)
+            axes = tuple(tuple(axis) for axis in values["axes"])
+            found = cls(
+                tuple(values["features"]), tuple(values["centre"]), axes, tuple(values["scales"])
+            )
+            found._check()
+        except (ValueError, KeyError, TypeError) as error:
+            told = f"{type(error).__name__}: {error}"
+            raise ModelError(f"the axes that describe segments are damaged: {told}") from error
+        return found
+
+    def _check(self) -> None:
+        lengths = {len(values) for values in (self.features, self.centre, *self.axes)}
+        if len(lengths) > 1 or len(self.axes) != len(self.scales):
+            raise ValueError("centre, axes and scales are not of the same features")
+        numbers = [*self.centre, *self.scales, *(value for axis in self.axes for value in axis)]
+        if not np.isfinite(numbers).all() or min(self.scales, default=1.0) <= 0:
+            raise ValueError("a number is not finite, or a scale not above 0")
 
 
 def fit_profiles(effects: pd.DataFrame) -> Profiles:

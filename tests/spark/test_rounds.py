@@ -6,7 +6,7 @@ known by then to show disagreements. No segment adds anything itself. Run 4 is m
 segment for each who can serve.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from small_log import (
 from rehearsal.generate.codec.encode import Codec
 from rehearsal.generate.models.loading import load_segment_generator
 from rehearsal.generate.predecessors import read_history
+from rehearsal.generate.rounds import Predecessor
 from rehearsal.runtime import Job
 from rehearsal.tables.schemas import (
     EFFECTS,
@@ -271,3 +272,34 @@ def test_resampled_requests_are_logged_ones_under_new_ids(by_hand: Job) -> None:
     assert set(again[OWN].astype(str).itertuples(index=False, name=None)) <= seen
     assert set(again["uid"].map(segment_of_four)) == {"s/2"}
     assert again["kind"].value_counts().to_dict() == {"buy": 156, "browse": 78}
+
+
+def test_what_an_earlier_run_left_is_told_where_it_is_damaged_or_gone(
+    rounds: Rounds, by_hand: Job
+) -> None:
+    job, base = rounds.jobs["r2"], "run_id = 'r1' AND segment_id IS NULL"
+    store, whole = by_hand.store, serving_before(job)
+    assert whole.candidate is not None
+    damage = f"UPDATE {{table}} SET profiles_json = :text WHERE {base}"
+    store.change(SYNTHESIZERS, damage, {"text": "{"})
+    damaged = serving_before(job)
+    told = "of the generator of run r1 the axes that describe segments are damaged: "
+    assert damaged.lost.startswith(told)
+    assert damaged == replace(whole, candidate=None, lost=damaged.lost)
+    store.change(SYNTHESIZERS, f"DELETE FROM {{table}} WHERE {base}", {})
+    said = load_step(STEPS[0]).step(job)
+    gone = "the generator of all segments of run r1 is gone from table synthesizers: that run was"
+    assert f"what served 1 of them until now cannot be judged: {gone}" in said
+    row = rounds.round_of("r2")
+    assert (row["kept"], row["serving_run_id"]) == ("resampled", "r1")
+    assert row["serving_version"] == whole.version
+    assert row["why"].startswith("no generator passed its gate: C2ST AUC ")
+    assert f"; the one that served cannot be judged: {gone}" in row["why"]
+    store.change(SYNTHESIZERS, "DELETE FROM {table} WHERE run_id = 'r1'", {})
+    assert serving_before(job).lost.startswith("what serves s/1 of run r1 is gone from table")
+
+
+def serving_before(job: Job) -> Predecessor:
+    """What served s/1 when the job's run began."""
+    profiles = job.store.read(SEGMENT_PROFILES, run_id="r1").toPandas()
+    return read_history(job.store, "main", job.run_id, profiles).predecessors["s/1"]

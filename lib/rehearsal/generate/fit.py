@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from rehearsal.generate.gate.candidates import ALL, RESAMPLED, SEGMENT, SERVING, Candidate
-from rehearsal.generate.gate.run import TOGETHER, Bench, judge_candidates, judged_rows, target_of
+from rehearsal.generate.gate.in_turn import Bench
+from rehearsal.generate.gate.run import TOGETHER, judge_candidates, judged_rows, target_of
 from rehearsal.generate.rounds import Choice, Predecessor, choose, round_row
 from rehearsal.generate.training.plan import Share
 from rehearsal.generate.training.prepare import Prepared
@@ -195,6 +196,7 @@ def _judge(
         target_of(prepared.codec, prepared.settings.requests.columns.outcome),
         gate,
         derive_seed(prepared.seed, "gate"),
+        prepared.settings.generator.task_minutes * 60,
     )
     looked_at = judged_rows(prepared.sound_rows, prepared.codec, judged_as)
     found = judge_candidates(looked_at, bench).toPandas()

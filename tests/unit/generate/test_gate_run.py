@@ -1,18 +1,26 @@
 """Candidates are judged one after another, and what is wrong with one stays with that one."""
 
-from collections.abc import Sequence
+import os
+import signal
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from rehearsal.generate.gate import run
+from rehearsal.generate.gate import in_turn, run
 from rehearsal.generate.gate.candidates import Candidate
-from rehearsal.generate.gate.run import Bench, judge_group
+from rehearsal.generate.gate.in_turn import Bench
+from rehearsal.generate.gate.run import judge_group
 from rehearsal.generate.gate.verdict import CRITERIA
 from rehearsal.generate.models.synthesizer import Synthesizer
+from rehearsal.generate.training import child as child_module
+from rehearsal.generate.training.child import ChildDied
 from rehearsal.settings import Gate, Generator
+
+SECONDS = 100.0
 
 
 def requests(n: int, seed: int) -> pd.DataFrame:
@@ -47,8 +55,19 @@ def candidate(name: str, frame: pd.DataFrame | None = None) -> Candidate:
 
 def judged(candidates: Sequence[Candidate]) -> pd.DataFrame:
     now = candidate("now").codec_json
-    bench = Bench({"s": candidates}, now, "request_type", Gate(), 1)
+    bench = Bench({"s": candidates}, now, "request_type", Gate(), 1, SECONDS)
     return judge_group(bench)(staged())
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judge in this process, where a test can look on."""
+
+    def here(function: Callable[..., bytes], arguments: tuple[Any, ...], seconds: float) -> bytes:
+        assert seconds == SECONDS
+        return function(*arguments)
+
+    monkeypatch.setattr(run, "run_in_child", here)
 
 
 def refusals(rows: pd.DataFrame, name: str) -> set[str]:
@@ -70,6 +89,7 @@ def test_the_serving_one_and_the_first_that_passes_are_judged_by_one_scale() -> 
     assert by_name["segment"].loc["c2st", "standard_error"] == pytest.approx(0.0650, abs=1e-4)
 
 
+@pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize(
     ("learnt", "told"),
     [
@@ -94,6 +114,7 @@ def test_one_of_other_columns_than_requests_have_now_is_passed_over(
     assert (both == 1).all(axis=None), "who was not judged stands on the same scale"
 
 
+@pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("damage", ["cut short", "not JSON", "no profile"])
 def test_a_damaged_generator_is_told_and_the_others_are_judged(damage: str) -> None:
     whole = candidate("serving")
@@ -108,6 +129,7 @@ def test_a_damaged_generator_is_told_and_the_others_are_judged(damage: str) -> N
     assert rows.loc[rows["candidate"] == "all", "passed"].all()
 
 
+@pytest.mark.usefixtures("in_process")
 def test_when_nobody_can_be_judged_the_limits_are_the_configured_ones() -> None:
     whole = candidate("all")
     rows = judged([replace(whole, base=b"")])
@@ -116,10 +138,75 @@ def test_when_nobody_can_be_judged_the_limits_are_the_configured_ones() -> None:
     assert dict(zip(rows["score"], rows["limit"], strict=True)) == asked
 
 
+@pytest.mark.usefixtures("in_process")
 def test_the_scale_is_computed_once_however_many_are_judged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    calls, compute = [], run.ends_of_scale
-    monkeypatch.setattr(run, "ends_of_scale", lambda *given: calls.append(given) or compute(*given))
+    calls, compute = [], in_turn.ends_of_scale
+    monkeypatch.setattr(
+        in_turn, "ends_of_scale", lambda *given: calls.append(given) or compute(*given)
+    )
     judged([candidate("serving"), candidate("segment")])
     assert len(calls) == 1
+
+
+@pytest.fixture
+def deadly(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Let the judgement of `segment` kill its process; return who was judged in which."""
+    made: list[list[str]] = []
+    forked, whole = child_module.multiprocessing.get_context("fork"), run.run_in_child
+
+    def load(tried: Candidate) -> Any:
+        if tried.name == "segment":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return loaded(tried)
+
+    def noted(function: Callable[..., bytes], arguments: tuple[Any, ...], seconds: float) -> bytes:
+        made.append([one.name for one in arguments[1]])
+        return whole(function, arguments, seconds)
+
+    loaded = Candidate.load
+    monkeypatch.setattr(Candidate, "load", load)
+    monkeypatch.setattr(child_module, "_context", lambda: forked)
+    monkeypatch.setattr(run, "run_in_child", noted)
+    return made
+
+
+def test_a_judge_that_is_killed_refuses_its_candidate_and_the_others_are_judged(
+    deadly: list[list[str]],
+) -> None:
+    rows = judged([candidate(name) for name in ("serving", "segment", "all", "none")])
+    # All together; then apart, up to the first that may serve.
+    assert deadly == [["serving", "segment", "all", "none"], ["serving"], ["segment"], ["all"]]
+    (note,) = refusals(rows, "segment")
+    assert note.startswith("Not judged: killed by signal 9: most likely for want of memory; lower ")
+    whole = judged([candidate(name) for name in ("serving", "all")])
+    others = rows[rows["candidate"] != "segment"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(others, whole)
+    assert others["passed"].all()
+    both = rows.groupby("score")[["half_vs_half", "independent", "limit"]].nunique(dropna=False)
+    assert (both == 1).all(axis=None), "who was not judged stands on the same scale"
+
+
+def test_a_judge_that_takes_too_long_refuses_its_candidate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(*_: Any) -> bytes:
+        raise ChildDied("no answer within 60 s")
+
+    monkeypatch.setattr(run, "run_in_child", never)
+    rows = judged([candidate("serving"), candidate("all")])
+    for name in ("serving", "all"):
+        assert refusals(rows, name) == {"Not judged: no answer within 60 s"}
+
+
+@pytest.mark.usefixtures("in_process")
+def test_want_of_memory_refuses_a_candidate_and_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load(_: Candidate) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(Candidate, "load", load)
+    (note,) = refusals(judged([candidate("all")]), "all")
+    assert note.startswith("Not judged: out of memory (MemoryError); lower generator.batch_rows")

@@ -250,8 +250,8 @@ def _decided(
         rounds.append(round_row(segment, versions, own, before, choice))
         version = versions.get(choice.served_by, row["synthesizer_version"])
         made.append(_served(row | {"synthesizer_version": version}, before, choice))
-    before = [predecessors[s["segment_id"]] for s in segments if s["segment_id"] in predecessors]
-    return Outcome(made, scores, rounds, [one.lost for one in before if one.candidate is None])
+    served = [predecessors[s["segment_id"]] for s in segments if s["segment_id"] in predecessors]
+    return Outcome(made, scores, rounds, [one.lost for one in served if one.candidate is None])
 
 
 def _met(before: Predecessor | None, judged: Collection[str]) -> Predecessor | None:

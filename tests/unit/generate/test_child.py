@@ -47,6 +47,10 @@ def test_a_large_result_comes_back_whole(way: str) -> None:
     assert run_in_child(bytes, (50 * MB,), 60) == bytes(50 * MB)
 
 
+def test_large_arguments_reach_the_child_whole(way: str) -> None:
+    assert run_in_child(bytes.upper, (b"x" * 5 * MB,), 60) == b"X" * 5 * MB
+
+
 @pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize(
     ("function", "arguments", "reason"),
@@ -74,6 +78,25 @@ def test_the_reason_says_what_became_of_the_child(
 def test_a_child_that_is_killed_is_a_reason_in_a_fresh_interpreter_too(way: str) -> None:
     with pytest.raises(ChildDied, match="killed by signal 9"):
         run_in_child(signal.raise_signal, (signal.SIGKILL,), 60)
+
+
+def test_a_fresh_interpreter_that_dies_before_it_reads_its_arguments_is_a_reason(
+    tmp_path: Path,
+) -> None:
+    # It reads the program first, which is not written to be read twice.
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import multiprocessing\n"
+        "from rehearsal.generate.training import child\n"
+        "child._context = lambda: multiprocessing.get_context('spawn')\n"
+        "try:\n"
+        "    child.run_in_child(len, (bytes(5_000_000),), 60)\n"
+        "except child.ChildDied as death:\n"
+        "    print(death)\n"
+    )
+    asked = [sys.executable, str(program)]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "ended with code 1 without an answer\n"
 
 
 @pytest.mark.usefixtures("forked")
@@ -195,7 +218,12 @@ def test_a_process_is_forked_until_torch_and_threads_meet_in_it(
         assert start_method() == "fork"
         monkeypatch.setitem(sys.modules, "torch", None)
         assert start_method() == "spawn"
-        monkeypatch.setattr(child_module, "_n_threads", lambda: 1)
+        # One thread is left where the other is that of Arrow's allocator.
+        names = [task / "comm" for task in Path("/proc/self/task").iterdir()]
+        own = Path(f"/proc/self/task/{os.getpid()}/comm")
+        for name in names:
+            if name != own:
+                name.write_text("jemalloc_bg_thd")
         assert start_method() == "fork"
     finally:
         done.set()

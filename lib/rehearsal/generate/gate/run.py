@@ -90,10 +90,8 @@ def judge_group(bench: Bench) -> Callable[[pd.DataFrame], pd.DataFrame]:
     """Return what a worker does with the rows of one judgement: their scores, by candidate."""
 
     def work(frame: pd.DataFrame) -> pd.DataFrame:
-        # Child processes are forked with it, and need not load it one after another.
-        import sklearn.ensemble  # noqa: F401
-
         name = str(frame["judged_as"].iloc[0])
+        _load(bench.candidates[name])
         # In an order of their own: which rows are drawn must not hang on the shuffle.
         ordered = frame.sort_values(["part", "segment_id", "request_id"], ignore_index=True)
         seed = derive_seed(bench.seed, name)
@@ -105,6 +103,14 @@ def judge_group(bench: Bench) -> Callable[[pd.DataFrame], pd.DataFrame]:
         return _with_ends(made, bench.gate)
 
     return work
+
+
+def _load(candidates: Sequence[Candidate]) -> None:
+    """Load what judgements need, which takes seconds, once in a worker: children are its forks."""
+    import sklearn.ensemble  # noqa: F401
+
+    if any(candidate.kind != "mixture" for candidate in candidates):
+        import torch  # noqa: F401
 
 
 def _judge_apart(bench: Bench, candidates: Sequence[Candidate], real: Real) -> list[Row]:

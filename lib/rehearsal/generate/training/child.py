@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkContext, SpawnContext
 from multiprocessing.process import BaseProcess
@@ -16,6 +17,7 @@ from rehearsal.errors import RehearsalError
 
 _DONE, _RAISED = b"\x00", b"\x01"
 _END_SECONDS = 5.0
+_ALLOCATOR = "jemalloc_bg_thd"
 _PR_SET_PDEATHSIG = 1
 _LONGEST_REASON = 1500
 # What torch, the kernel and the loader of libraries say, with errors of other types.
@@ -56,22 +58,43 @@ def run_in_child(
     """
     context = _context()
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(sender, os.getpid(), function, arguments))
+    asked, giver = context.Pipe(duplex=False)
+    forked = context.get_start_method() == "fork"
+    # To a fresh interpreter by a pipe of our own: in multiprocessing's, which this process keeps
+    # open at both ends, much would be written for ever if the child died before it is read.
+    call = (function, arguments) if forked else (_given, (asked,))
+    child = context.Process(target=_child, args=(sender, os.getpid(), *call))
     try:
         child.start()
     except OSError as error:
         raise ChildDied(f"no process could be started: {described(error)}") from error
-    # Or the end of the child would not be the end of the pipe.
+    # Or the end of the child would not be the end of the pipes.
     sender.close()
+    asked.close()
     try:
+        if not forked:
+            _give(giver, (function, arguments))
         answer = _answer(child, receiver, timeout_seconds)
     finally:
         child.kill()
         child.join()
         receiver.close()
+        giver.close()
     if answer[:1] == _RAISED:
         raise ChildDied(answer[1:].decode())
     return answer[1:]
+
+
+def _give(giver: Connection, call: tuple[Callable[..., bytes], tuple[Any, ...]]) -> None:
+    # A child that died does not read; what it died of is told where its answer is awaited.
+    with suppress(BrokenPipeError):
+        giver.send(call)
+
+
+def _given(asked: Connection) -> bytes:
+    function, arguments = asked.recv()
+    answer: bytes = function(*arguments)
+    return answer
 
 
 def described(error: Exception) -> str:
@@ -87,7 +110,8 @@ def _context() -> ForkContext | SpawnContext:
 
     Only the calling thread lives on in a fork. torch keeps pools of threads and their locks, and
     CUDA cannot be used again; so once torch is loaded, a process of one thread only is forked.
-    numpy's and Arrow's threads need no such care, they see to forks themselves.
+    numpy's and Arrow's threads need no such care, they see to forks themselves, nor does that of
+    Arrow's allocator, which every Python worker of Spark has.
     """
     if "torch" in sys.modules and _n_threads() != 1:
         return multiprocessing.get_context("spawn")
@@ -95,8 +119,12 @@ def _context() -> ForkContext | SpawnContext:
 
 
 def _n_threads() -> int:
-    tasks = Path("/proc/self/task")
-    return sum(1 for _ in tasks.iterdir()) if tasks.is_dir() else 0
+    """Return how many threads this process has, less the allocator's; 0: that cannot be known."""
+    tasks, names = Path("/proc/self/task"), []
+    for task in tasks.iterdir() if tasks.is_dir() else ():
+        with suppress(OSError):  # it has just ended
+            names.append((task / "comm").read_text().strip())
+    return len(names) - names.count(_ALLOCATOR)
 
 
 def _child(

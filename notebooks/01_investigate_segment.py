@@ -186,7 +186,7 @@ if job.store.exists(tables.SYNTHESIZERS):
 # MAGIC Each score on its own scale, better to the right, between ◇ rows whose columns are drawn
 # MAGIC independently of one another and ○ one half of the real requests against the other. Tried
 # MAGIC were ▲ what served before, ● the generator with what the segment adds, ■ the one of all
-# MAGIC segments. │ is the limit; orange with ✕ is refused.
+# MAGIC segments. │ is the limit; orange with ✕ is refused. The report explains every score.
 
 # COMMAND ----------
 data = read_report_data(job)  # what the report shows; bounded, whatever the log

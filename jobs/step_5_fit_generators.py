@@ -2,7 +2,8 @@
 
 Reads the request log, the profiles, segments, segment_profiles and drift_contributions; writes
 synthesizers, generator_scores, generator_rounds, and one MLflow run. Training runs on the
-executors.
+executors, on GPUs where they have some; the same run id goes on where a killed one was. Section
+`generator` of the settings has the kind, constraints, privacy and the limits of the gate.
 """
 
 from collections.abc import Sequence

@@ -125,10 +125,8 @@ def test_the_notebook_goes_from_the_alert_to_the_requests(
     config = tmp_path / "world.yml"
     config.write_text(job.settings.model_dump_json(by_alias=True))
     notebooks = sorted((Path(__file__).parents[2] / "notebooks").glob("*.py"))
-    assert notebooks
-    for notebook in notebooks:
-        names = {"spark": job.spark, "CONFIG": str(config), "RUN_ID": job.run_id}
-        runpy.run_path(str(notebook), init_globals=names)
+    names = {"spark": job.spark, "CONFIG": str(config), "RUN_ID": job.run_id}
+    left = [runpy.run_path(str(notebook), init_globals=names) for notebook in notebooks]
     shown = capsys.readouterr().out
     assert "kpi_relative_change of yes_rate" in shown
     assert "no baseline" in shown, "the drift is there from the first window on"
@@ -137,3 +135,17 @@ def test_the_notebook_goes_from_the_alert_to_the_requests(
     assert "|amount" in requests
     assert "breaches in all segments by day" in shown
     assert "effect_ci_low" in shown
+    the_generators_are_shown(job, left[0], shown)
+
+
+def the_generators_are_shown(job: Job, left: dict[str, Any], shown: str) -> None:
+    row = job.store.read(tables.SYNTHESIZERS).where("segment_id IS NOT NULL").head()
+    assert row is not None
+    assert row["why"] in shown
+    drawn = {name: left[name].to_dict()["datasets"] for name in ("scales", "beside", "over_rounds")}
+    kinds = {row["kind"] for row in drawn["scales"]["gate"]}
+    assert {"candidate", "limit", "real halves", "independent columns"} <= kinds
+    assert sum(row["synthetic"] for row in drawn["beside"]["shares"]) == pytest.approx(1, abs=1e-3)
+    assert drawn["over_rounds"]["rounds"] == [], "it is the first round"
+    assert [shown.count(f"|{origin} ") for origin in ("logged", "synthetic")] == [5, 5]
+    assert ("made" in left) == (row["served_by"] != "resampled")

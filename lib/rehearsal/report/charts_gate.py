@@ -156,12 +156,12 @@ def rounds(name: str, title: str, width: Width) -> Figure:
         .transform_fold(list(_WHO), as_=["who", "value"])
         .transform_filter("isValid(datum.value)")
     )
-    x = alt.X("round:Q", title="round").axis(tickMinStep=1, format="d", grid=False)
+    # Ticks between two rounds bear no number, and equal scores keep their decimals.
+    whole = "datum.value % 1 ? '' : datum.value"
+    x = alt.X("round:Q", title="round").axis(tickMinStep=1, labelExpr=whole, grid=False)
     x = x.scale(zero=False, padding=14, nice=False)
-    sides: dict[str, Any] = {
-        "x": x,
-        "y": alt.Y("value:Q", title=title).scale(zero=False, padding=14),
-    }
+    y = alt.Y("value:Q", title=title).axis(format=".3~f").scale(zero=False, padding=14)
+    sides: dict[str, Any] = {"x": x, "y": y}
     color = alt.Color("who:N", title=None).scale(domain=list(_WHO), range=list(_WHO.values()))
     shape = alt.Shape("who:N", title=None).scale(domain=list(_WHO), range=["circle", "square"])
     layers = [

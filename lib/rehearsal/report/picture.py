@@ -1,9 +1,13 @@
-"""The report's first two charts as a picture, for where no page can be opened."""
+"""Charts of the report where there is no page: in a notebook, or as a picture."""
+
+from typing import Any
 
 import altair as alt
+import pandas as pd
 import vl_convert
 
 from rehearsal.report import charts, charts_series
+from rehearsal.report.charts import Figure
 from rehearsal.report.frames import ReportData
 from rehearsal.report.page import first_state
 from rehearsal.report.reading import Reading
@@ -14,10 +18,7 @@ def picture(data: ReportData, width: int = 900) -> bytes:
     """Return heat map above time series as PNG, drawn without a browser."""
     run = Reading(data)
     frames = chart_rows(run)
-    state, rows = first_state(run, frames), frames["scores"]
-    records = [
-        {name: plain(value) for name, value in one.items()} for one in rows.to_dict("records")
-    ]
+    state, records = first_state(run, frames), _records(frames["scores"])
     parts = [
         charts.heat_map(run.shown, len(run.windows), width),
         charts_series.time_series(run.windows, width),
@@ -47,3 +48,19 @@ def picture(data: ReportData, width: int = 900) -> bytes:
             scale=2,
         )
     )
+
+
+def with_rows(figure: Figure, rows: pd.DataFrame, **state: str) -> Any:
+    """Return a chart of the report as an altair chart that holds its rows: a notebook shows it.
+
+    Args:
+        figure: the chart, of a fixed width.
+        rows: what it shows.
+        state: what is chosen, e.g. `segment`.
+    """
+    held = {"datasets": {figure.rows: _records(rows)}}
+    return alt.Chart.from_dict(figure.spec(state) | held)
+
+
+def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(k): plain(value) for k, value in one.items()} for one in rows.to_dict("records")]

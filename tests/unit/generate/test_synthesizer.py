@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rehearsal.errors import ModelError
+from rehearsal.errors import ModelError, SettingsError
 from rehearsal.generate.models.synthesizer import Synthesizer
-from rehearsal.settings import Generator
+from rehearsal.settings import Generator, Private
 
 SETTINGS = Generator(hidden=16, latent=2, max_epochs=2, batch_rows=64)
 N = 600
@@ -182,3 +182,9 @@ def test_odd_columns_and_few_rows_are_fitted(n: int) -> None:
 def test_one_row_is_too_few() -> None:
     with pytest.raises(ModelError, match="fitted on 2 rows or more, not 1"):
         Synthesizer.fit(odd_table(1), settings=SETTINGS)
+
+
+def test_privacy_is_refused_where_no_column_says_whose_rows_they_are() -> None:
+    private = SETTINGS.model_copy(update={"private": Private(epsilon=3)})
+    with pytest.raises(SettingsError, match="a table in memory names none"):
+        Synthesizer.fit(bookings(), ["plan"], kind="mixture", settings=private)

@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import vl_convert
 from large_report import large_run
 
 from rehearsal.errors import ContractError
+from rehearsal.report import charts_gate
 from rehearsal.report.frames import COLUMNS, ReportData, empty
 from rehearsal.report.glossary import METRIC_LABELS, STATUS_NOTES
 from rehearsal.report.page import render
-from rehearsal.report.picture import picture
+from rehearsal.report.picture import picture, with_rows
+from rehearsal.report.rows_generated import generator_rows
 from rehearsal.report.scores import keyed
 from rehearsal.report.terms import (
     GLOSSARY,
@@ -298,6 +301,19 @@ def test_the_picture_is_a_png_wider_than_high(data: ReportData) -> None:
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
     assert width > height > 600
+
+
+@pytest.mark.parametrize(
+    ("segment", "own", "other"), [("s1", "0.668", "0.871"), ("s2", "0.871", "0.668")]
+)
+def test_a_chart_with_its_rows_is_drawn_without_a_page(
+    data: ReportData, segment: str, own: str, other: str
+) -> None:
+    rows = generator_rows(data, ["s1", "s2"])["gate"]
+    chart = with_rows(charts_gate.scales(600), rows, segment=segment)
+    drawn = vl_convert.vegalite_to_svg(chart.to_dict())
+    assert own in drawn
+    assert other not in drawn
 
 
 def test_every_frame_has_an_empty_form() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rehearsal.errors import ModelError
+from rehearsal.errors import ModelError, SettingsError
 from rehearsal.generate.codec.columns import Categorical
 from rehearsal.generate.codec.encode import Codec
 from rehearsal.generate.codec.fit_codec import fields_of, fit_codec_frame, resolution
@@ -82,10 +82,17 @@ class Synthesizer:
 
         Raises:
             ModelError: there are fewer than 2 rows: one to fit and one to decide when to stop.
+            SettingsError: the settings ask for privacy, or have a rule that does not fit the table.
         """
         if len(frame) < _FEWEST:
             raise ModelError(f"a synthesizer is fitted on {_FEWEST} rows or more, not {len(frame)}")
         settings = settings or Settings()
+        if settings.private is not None:
+            # A table has no users, and a codec fitted here would tell of every row.
+            raise SettingsError(
+                "generator.private protects users, and a table in memory names none; leave it out, "
+                "or fit with `rehearsal fit-generators`"
+            )
         rows = plain(frame)
         fine = resolution(settings, len(rows))
         codec = fit_codec_frame(rows, fields_of(rows, conditions), fine)

@@ -21,8 +21,8 @@ def contents(job: Job) -> dict[str, pd.DataFrame]:
     """Every table's rows, in an order of their own."""
 
     def rows(contract: TableContract) -> pd.DataFrame:
-        texts = job.store.read(contract).select(F.to_json(F.struct("*")).alias("row"))
-        return texts.orderBy("row").toPandas()
+        texts = job.store.read(contract).select(F.to_json(F.struct("*")).alias("row")).toPandas()
+        return texts.sort_values("row", ignore_index=True)
 
     return {contract.name: rows(contract) for contract in tables.ALL}
 

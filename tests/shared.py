@@ -6,9 +6,12 @@ from typing import Any
 from rehearsal.configure import parse_settings
 from rehearsal.settings import Settings
 
-# The JIT's second tier would not pay back in sessions of many tiny jobs. What lives longer than a
-# query is small: room for what does not spares collections.
-JVM = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC -Xms800m -Xmn400m"
+# The JIT's second tier would not pay back in sessions of many tiny jobs; nor do collections of what
+# lives no longer than a query, and full ones each time that generated classes fill the metaspace.
+JVM = (
+    "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC "
+    "-Xms800m -Xmn400m -XX:MetaspaceSize=400m"
+)
 FAST = {
     "spark.sql.shuffle.partitions": "2",
     "spark.default.parallelism": "2",

@@ -13,7 +13,8 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
-from shared import JVM
+from shared import FAST
+from xdist.scheduler import LoadFileScheduling
 
 from rehearsal.configure import parse_settings
 from rehearsal.jobs.run_loop import run_all
@@ -27,12 +28,6 @@ time.tzset()
 # A deadline is a timed assertion, and fails on a loaded machine.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
-
-FAST = {
-    "spark.sql.shuffle.partitions": "2",
-    "spark.default.parallelism": "2",
-    "spark.driver.extraJavaOptions": JVM,
-}
 
 
 @pytest.fixture(scope="session")
@@ -209,6 +204,19 @@ def finished_loop(
     said = io.StringIO()
     run_all(job, Console(file=said, width=120))
     return Loop(job, said.getvalue())
+
+
+class _FilesAndTheLoop(LoadFileScheduling):
+    """A file's tests in one process, and those of all files of tests/jobs: they share one loop."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return file.rpartition("/")[0] if "tests/jobs/" in file else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    return _FilesAndTheLoop(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

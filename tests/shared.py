@@ -6,8 +6,19 @@ from typing import Any
 from rehearsal.configure import parse_settings
 from rehearsal.settings import Settings
 
-# The JIT's second tier would not pay back in sessions of many tiny jobs.
-JVM = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
+# The JIT's second tier would not pay back in sessions of many tiny jobs; nor do collections of what
+# lives no longer than a query, and full ones each time that generated classes fill the metaspace.
+JVM = (
+    "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC "
+    "-Xms800m -Xmn400m -XX:MetaspaceSize=400m"
+)
+FAST = {
+    "spark.sql.shuffle.partitions": "2",
+    "spark.default.parallelism": "2",
+    # Every query's plan is written out for a UI that is off; the short form takes less time.
+    "spark.sql.ui.explainMode": "simple",
+    "spark.driver.extraJavaOptions": JVM,
+}
 
 
 def plain_settings(

@@ -50,8 +50,8 @@ def ending(settings: Settings, end: str, bins_version: str, spending: str) -> Se
 def rows(job: Job, contract: Any, condition: str = "true") -> pd.DataFrame:
     own = job.store.read(contract).where(F.col("run_id") == job.run_id).drop("run_id")
     own = own.where(condition)
-    texts = own.select(F.to_json(F.struct("*")).alias("row"))
-    return texts.orderBy("row").toPandas()
+    texts = own.select(F.to_json(F.struct("*")).alias("row")).toPandas()
+    return texts.sort_values("row", ignore_index=True)
 
 
 def test_a_week_done_anew_leaves_every_table_as_it_was(job: Job) -> None:

@@ -155,10 +155,23 @@ def test_a_pack_shares_segment_and_request_type() -> None:
     )
     packs = packed(batch, 2, 2)
     assert packs[:, :, 3].tolist() == [[4, 3], [5, 1], [2, 0]]
-    # Four rows a pack leave two out; a batch smaller than a pack is one.
-    assert packed(batch, 4, 2).shape == (1, 4, 4)
+    # Four rows a pack leave the last two out; a batch smaller than a pack is one.
+    assert packed(batch, 4, 2)[:, :, 3].tolist() == [[3, 1, 2, 0]]
     assert packed(batch, 8, 2).shape == (1, 6, 4)
     assert packed(batch[:0], 8, 2).shape == (0, 1, 4)
+    # What a process without any row has of every step.
+    assert packed(np.zeros((0, 0), dtype=np.int64), 8, 2).shape == (0, 1, 0)
+
+
+def test_a_condition_of_few_rows_is_packed_as_often_as_the_others() -> None:
+    # Steps of 39 rows, in packs of 4: 3 rows of each step are left out, and one row in twenty is rare.
+    shown, met = np.zeros(2), np.zeros(2)
+    for seed in range(50):
+        batch = np.zeros((39, 3), dtype=np.int64)
+        batch[:, 1] = np.random.default_rng(seed).random(39) < 0.05
+        met += np.bincount(batch[:, 1], minlength=2)
+        shown += np.bincount(packed(batch, 4, 1)[:, :, 1].flatten(), minlength=2)
+    assert (shown / met).tolist() == pytest.approx([36 / 39] * 2, abs=0.06)
 
 
 @given(st.integers(0, 60), st.integers(1, 9), st.integers(0, 2**16))

@@ -255,6 +255,18 @@ def test_averaged_weights_follow_those_trained_by_a_hundredth_each_step(
     torch.testing.assert_close(averaged, 0.99 * old + 0.01 * own)
 
 
+def test_each_of_several_processes_draws_noise_of_its_own(
+    start: ConditionalVAE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    for process in (0, 1, 1):
+        monkeypatch.setattr(adversarial, "rank", lambda process=process: process)
+        duel = Duel(gan.load(LAYOUT, start.to_bytes()).network, SETTINGS, 80, 3)
+        told.append(duel.epoch(MemoryFeed(rows(80, 1), 80), 1))
+    assert told[1] == told[2]
+    assert told[0] != told[1]
+
+
 def test_pair_divergence_is_scipys_over_pairs_with_a_generated_column() -> None:
     layout = Layout((2, 3, 3), 1)
     real, drawn = (np.random.default_rng(s).integers(0, 2, (50, 3)) for s in (1, 2))

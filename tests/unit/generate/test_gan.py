@@ -164,7 +164,7 @@ def test_a_pack_shares_segment_and_request_type() -> None:
 
 
 def test_a_condition_of_few_rows_is_packed_as_often_as_the_others() -> None:
-    # Steps of 39 rows, in packs of 4: 3 rows of each step are left out, and one row in twenty is rare.
+    # Steps of 39 rows, in packs of 4: 3 rows of each step are left out. One row in 20 is rare.
     shown, met = np.zeros(2), np.zeros(2)
     for seed in range(50):
         batch = np.zeros((39, 3), dtype=np.int64)

@@ -18,7 +18,6 @@ from rehearsal.generate.models.generator import (
     Checkpoint,
     Feed,
     Fitted,
-    Generator,
     Point,
     Report,
     Rows,
@@ -70,37 +69,27 @@ def fit(
     layout: Layout,
     settings: Settings,
     seed: int,
-    start: Generator | None,
     report: Report,
     checkpoint: Checkpoint | None = None,
 ) -> Fitted:
-    """Return the generator whose sample is nearest to the held-out rows; the start is one of them.
+    """Return a VAE of most of the epochs, trained on against a critic for the rest: see `oppose`.
 
-    Without a start a VAE is trained first, for the epochs that the adversarial share leaves. Its
-    epochs are reported as its own, in nats of its bound. The curve is of the adversarial epochs:
-    `validation_nats` is `pair_divergence`, `train_nats` how far the critic tells packs apart,
-    ln 2 - its loss; its first point is the start's, and where that stays the best nothing the
-    critic taught is kept.
-
-    A killed fit goes on from the VAE's last epoch; the adversarial ones, few, are trained again.
+    The VAE's epochs are reported as its own, in nats of its bound. A killed fit goes on from the
+    VAE's last epoch; the adversarial ones, few, are trained again.
 
     Raises:
         ArithmeticError: a loss is no longer finite.
-        ModelError: `start` is neither a VAE nor a GAN of this layout.
+        ModelError: the training is to be private, which no network's is.
     """
-    n_before = 0
-    if start is None:
-        n_rows = int(summed(torch.tensor(feed.n_rows)))
-        n_left = settings.max_epochs - adversarial_epochs(settings, n_rows)
-        rest = settings.model_copy(update={"max_epochs": max(1, n_left)})
-        first = vae.fit(feed, validation, layout, rest, seed, None, report, checkpoint)
-        start, n_before = first.generator, len(first.curve)
-    return _train(
-        vae.load(layout, start.to_bytes()), feed, validation, settings, seed, report, n_before
-    )
+    n_rows = int(summed(torch.tensor(feed.n_rows)))
+    n_left = settings.max_epochs - adversarial_epochs(settings, n_rows)
+    rest = settings.model_copy(update={"max_epochs": max(1, n_left)})
+    first = vae.fit(feed, validation, layout, rest, seed, report, checkpoint)
+    start = vae.load(layout, first.generator.to_bytes())
+    return oppose(start, feed, validation, settings, seed, report, len(first.curve))
 
 
-def _train(
+def oppose(
     network: ConditionalVAE,
     feed: Feed,
     validation: Rows,
@@ -109,6 +98,24 @@ def _train(
     report: Report,
     n_before: int,
 ) -> Fitted:
+    """Return the generator whose sample is nearest to the held-out rows; the start is one of them.
+
+    The curve is of the adversarial epochs: `validation_nats` is `pair_divergence`, `train_nats`
+    how far the critic tells packs apart, ln 2 - its loss; its first point is the start's, and
+    where that stays the best nothing the critic taught is kept.
+
+    Args:
+        network: the start, trained in place; it has met the codes of these rows.
+        feed: training rows of this process.
+        validation: rows held out.
+        settings: the section `generator`.
+        seed: of everything drawn.
+        report: told of every epoch.
+        n_before: epochs that the start was trained for.
+
+    Raises:
+        ArithmeticError: the critic's loss is no longer finite.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
     n_rows = int(summed(torch.tensor(feed.n_rows)))

@@ -242,7 +242,6 @@ def train(
     seed: int,
     report: Report,
     checkpoint: Checkpoint | None,
-    rate: float,
 ) -> Trained:
     """Return the averaged weights with the lowest validation loss.
 
@@ -254,14 +253,15 @@ def train(
         seed: of everything drawn.
         report: told of every epoch.
         checkpoint: where training under way is kept and found again.
-        rate: the highest learning rate.
 
     Raises:
         ArithmeticError: the loss is no longer finite.
     """
     n_rows = int(summed(torch.tensor(feed.n_rows)))
     most_learnt = CLEAR_OF_GATE * settings.gate.max_membership
-    training = Training(network, rate, Schedule.of(settings, n_rows), seed, most_learnt)
+    training = Training(
+        network, settings.learning_rate, Schedule.of(settings, n_rows), seed, most_learnt
+    )
     kept = checkpoint.load() if checkpoint is not None else None
     if kept is not None:
         training.resume(kept)

@@ -27,7 +27,7 @@ from rehearsal.generate.models.generator import (
 from rehearsal.generate.models.layout import Layout, Mask
 from rehearsal.generate.models.memory import MemoryFeed
 from rehearsal.generate.models.vae import ConditionalVAE
-from rehearsal.settings import Generator
+from rehearsal.settings import Gate, Generator
 
 SETTINGS = Generator(
     hidden=48, latent=4, max_epochs=72, patience=60, batch_rows=64, learning_rate=0.01
@@ -134,6 +134,24 @@ def test_what_the_critic_taught_is_dropped_where_the_start_was_better(
     made = opposed(start, feed(), settings)
     assert made.best == made.curve[0]
     assert made.generator.to_bytes() == start.to_bytes()
+
+
+def test_epochs_that_learnt_rows_by_heart_are_passed_over(
+    start: ConditionalVAE, fitted: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert all(abs(point.membership) < 0.2 for point in fitted.curve)
+    monkeypatch.setattr(adversarial, "GENERATOR_RATE", 0.2)
+    monkeypatch.setattr(adversarial, "CRITIC_ALONE", 0)
+    one = SETTINGS.model_copy(update={"max_epochs": 4, "gate": Gate(max_membership=0.03)})
+    # 0.67 x 0.03 is what is let through; the second epoch is just below it.
+    for learnt, kept in (([0.0, 0.021], 0), ([0.021, 0.020], 1), ([0.04, 0.03], 1)):
+        told = iter(learnt)
+        monkeypatch.setattr(gan, "learnt_by_heart", lambda *_, told=told: next(told))
+        monkeypatch.setattr(gan, "sample_divergence", lambda *_, told=iter((0.5, 0.1)): next(told))
+        made = opposed(start, feed(), one)
+        assert [point.membership for point in made.curve] == learnt
+        assert made.best is made.curve[kept]
+        assert (made.generator.to_bytes() == start.to_bytes()) == (kept == 0)
 
 
 def test_a_saved_generator_samples_the_same_rows(fitted: Fitted) -> None:

@@ -75,7 +75,10 @@ def test_one_generator_is_of_all_segments_and_each_drifting_one_says_who_serves_
     assert general["status"] == "fitted", general["reason"]
     assert general["kind"] == "vae"
     assert len(general["curves"]) == general["n_epochs"]
-    assert general["validation_nats"] == min(p["validation_nats"] for p in general["curves"])
+    kept = general["curves"][general["best_epoch"] - 1]
+    assert (kept["epoch"], kept["validation_nats"]) == tuple(
+        general[name] for name in ("best_epoch", "validation_nats")
+    )
     assert general["n_rows"] == N_REQUESTS == sum(row["n_rows"] for row in rows.values())
     assert {row["served_by"] for row in rows.values()} <= {"segment", "all"}
     assert rows["tiny"]["status"] == "insufficient_data"

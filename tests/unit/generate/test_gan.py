@@ -145,9 +145,9 @@ def test_epochs_that_learnt_rows_by_heart_are_passed_over(
     one = SETTINGS.model_copy(update={"max_epochs": 4, "gate": Gate(max_membership=0.03)})
     # 0.67 x 0.03 is what is let through; the second epoch is just below it.
     for learnt, kept in (([0.0, 0.021], 0), ([0.021, 0.020], 1), ([0.04, 0.03], 1)):
-        told = iter(learnt)
+        told, away = iter(learnt), iter((0.5, 0.1))
         monkeypatch.setattr(gan, "learnt_by_heart", lambda *_, told=told: next(told))
-        monkeypatch.setattr(gan, "sample_divergence", lambda *_, told=iter((0.5, 0.1)): next(told))
+        monkeypatch.setattr(gan, "sample_divergence", lambda *_, away=away: next(away))
         made = opposed(start, feed(), one)
         assert [point.membership for point in made.curve] == learnt
         assert made.best is made.curve[kept]

@@ -87,6 +87,10 @@ def test_one_generator_is_of_all_segments_and_each_drifting_one_says_who_serves_
         assert rows[name]["status"] in ("fitted", "no_gain")
         assert rows[name]["base_nats"] >= rows[name]["validation_nats"]
         assert (rows[name]["weights"] is None) == (rows[name]["status"] == "no_gain")
+        losses = {point["epoch"]: point["validation_nats"] for point in rows[name]["curves"]}
+        gained = rows[name]["status"] == "fitted"
+        kept = losses.get(rows[name]["best_epoch"])
+        assert kept == (rows[name]["validation_nats"] if gained else None)
     assert summaries[0].startswith("3 drifting segments: ")
 
 

@@ -127,10 +127,12 @@ def generator_frames(drifting: list[str]) -> dict[str, pd.DataFrame]:
     served = ("segment", "all", "serving", "resampled")
     synthesizers = [
         {"segment_id": None, "kind": "vae", "status": "fitted", "n_rows": 300_000, "n_epochs": 60,
-         "validation_nats": 7.6, "kl_nats": 2.0, "device": "cpu", "base_run_id": "r1"},
+         "best_epoch": 58, "validation_nats": 7.6, "kl_nats": 2.0, "device": "cpu",
+         "base_run_id": "r1"},
         *({"segment_id": one, "kind": "vae", "status": "fitted", "served_by": served[i % 4],
-           "n_rows": 900 + i, "n_epochs": 20, "base_nats": 7.4, "validation_nats": 7.2 + i / 1000,
-           "base_run_id": "r1", "reason": REFUSED} for i, one in enumerate(drifting)),
+           "n_rows": 900 + i, "n_epochs": 60, "best_epoch": 58, "base_nats": 7.4,
+           "validation_nats": 7.2 + i / 1000, "base_run_id": "r1", "reason": REFUSED}
+          for i, one in enumerate(drifting)),
     ]  # fmt: skip
     tried = {"serving": STALE, "segment": BLURRED, "all": GOOD}
     scores = [

@@ -75,7 +75,10 @@ def test_one_generator_is_of_all_segments_and_each_drifting_one_says_who_serves_
     assert general["status"] == "fitted", general["reason"]
     assert general["kind"] == "vae"
     assert len(general["curves"]) == general["n_epochs"]
-    assert general["validation_nats"] == min(p["validation_nats"] for p in general["curves"])
+    kept = general["curves"][general["best_epoch"] - 1]
+    assert (kept["epoch"], kept["validation_nats"]) == tuple(
+        general[name] for name in ("best_epoch", "validation_nats")
+    )
     assert general["n_rows"] == N_REQUESTS == sum(row["n_rows"] for row in rows.values())
     assert {row["served_by"] for row in rows.values()} <= {"segment", "all"}
     assert rows["tiny"]["status"] == "insufficient_data"
@@ -84,6 +87,10 @@ def test_one_generator_is_of_all_segments_and_each_drifting_one_says_who_serves_
         assert rows[name]["status"] in ("fitted", "no_gain")
         assert rows[name]["base_nats"] >= rows[name]["validation_nats"]
         assert (rows[name]["weights"] is None) == (rows[name]["status"] == "no_gain")
+        losses = {point["epoch"]: point["validation_nats"] for point in rows[name]["curves"]}
+        gained = rows[name]["status"] == "fitted"
+        kept = losses.get(rows[name]["best_epoch"])
+        assert kept == (rows[name]["validation_nats"] if gained else None)
     assert summaries[0].startswith("3 drifting segments: ")
 
 

@@ -118,6 +118,7 @@ def _base_row(prepared: Prepared, trained: Trained) -> Row:
         "n_rows": sum(share.n_kept for share in prepared.shares),
         "n_left_out": prepared.n_left_out,
         "n_epochs": len(base.get("curve", [])),
+        "best_epoch": best.get("epoch"),
         "validation_nats": _known(best.get("validation_nats")),
         "kl_nats": best.get("kl_nats"),
         "device": base.get("device"),
@@ -163,11 +164,13 @@ def _training_told(prepared: Prepared, trained: Trained, share: Share, added: Ro
         return {"status": "failed", "reason": added["reason"]}
     gained = added["weights"] is not None
     gain = added["base_nats"] - added["adapted_nats"]
+    best = min(added["curve"], key=lambda point: point["validation_nats"]) if gained else {}
     told = f"held-out loss {added['base_nats']:.3f} nats, {gain:+.3f} less with an adapter"
     return {
         "status": "fitted" if gained else "no_gain",
         "reason": None if gained else f"{told}: within what chance gives",
         "n_epochs": len(added["curve"]),
+        "best_epoch": best.get("epoch"),
         "base_nats": added["base_nats"],
         "validation_nats": added["adapted_nats"] if gained else added["base_nats"],
         "device": trained.base.get("device"),

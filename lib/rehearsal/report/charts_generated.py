@@ -41,7 +41,12 @@ def losses(who: str, told: str, follows: tuple[str, ...], width: Width) -> Figur
         .scale(domain=names, range=[GREY, ORANGE])
         .legend(symbolType="stroke"),
         strokeDash=alt.StrokeDash("rows:N", title=None).scale(domain=names, range=[[4, 3], [1, 0]]),
-        tooltip=["epoch:Q", "rows:N", alt.Tooltip("nats:Q", format=".4~g")],
+        tooltip=[
+            "epoch:Q",
+            "rows:N",
+            alt.Tooltip("nats:Q", format=".4~g"),
+            alt.Tooltip("membership:N", title="membership advantage"),
+        ],
     )
     kept = both.transform_filter("datum.kept === 1 && datum.rows === 'held-out'")
     ring = kept.mark_point(size=200, color=INK, strokeWidth=1.8).encode(x=x, y=y)

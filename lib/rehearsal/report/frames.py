@@ -56,9 +56,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
     "synthesizers": (
         "segment_id", "kind", "status", "served_by", "reason", "n_rows", "n_left_out", "n_epochs",
-        "base_nats", "validation_nats", "kl_nats", "device", "epsilon", "delta", "base_run_id",
+        "best_epoch", "base_nats", "validation_nats", "kl_nats", "device", "epsilon", "delta",
+        "base_run_id",
     ),
-    "curves": ("segment_id", "epoch", "train_nats", "validation_nats"),
+    "curves": ("segment_id", "epoch", "train_nats", "validation_nats", "membership"),
     "gate": (
         "segment_id", "candidate", "judged_on", "n_test", "score", "direction", "value",
         "half_vs_half", "independent", "limit", "passed", "note",

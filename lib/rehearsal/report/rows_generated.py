@@ -56,11 +56,12 @@ def _curves(data: ReportData, keys: Collection[str]) -> pd.DataFrame:
     names = {"train_nats": "training", "validation_nats": "held-out"}
     frame = of_segments(data.curves).rename(columns=names)
     frame = frame[frame["key"].isin(keys)]
-    held_out = pd.to_numeric(frame["held-out"])
-    best = held_out.groupby(frame["key"]).transform("min")
-    return frame.assign(kept=(held_out == best).astype(int))[
-        ["key", "epoch", "training", "held-out", "kept"]
-    ]
+    # Not the lowest loss: an epoch that learnt rows by heart is passed over.
+    best = of_segments(data.synthesizers).set_index("key")["best_epoch"]
+    return frame.assign(
+        membership=[number(plain(value)) for value in frame["membership"]],
+        kept=(frame["epoch"] == frame["key"].map(best)).astype(int),
+    )[["key", "epoch", "training", "held-out", "membership", "kept"]]
 
 
 def gate_rows(gate: pd.DataFrame) -> pd.DataFrame:

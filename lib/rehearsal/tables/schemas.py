@@ -713,6 +713,7 @@ SYNTHESIZERS = TableContract(
             column("n_rows", L, "rows it learnt from, held-out ones included"),
             column("n_left_out", L, "rows that break a declared range or constraint"),
             column("n_epochs", N, "epochs trained"),
+            column("best_epoch", N, "epoch whose weights are kept; NULL = none are"),
             column("base_nats", D, "held-out loss of the generator of all segments, nats per row"),
             column("validation_nats", D, "held-out loss of the kept weights, nats per row"),
             column("kl_nats", D, "latent's KL to its prior, nats per row"),

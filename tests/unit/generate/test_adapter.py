@@ -120,6 +120,27 @@ def test_rounds_are_reported_as_means_over_the_segments_under_way(base: Conditio
     assert reported[0].validation_nats == pytest.approx(first)
 
 
+def test_a_segments_training_loss_is_of_its_own_training_rows(
+    base: ConditionalVAE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The latent costs 1,000 nats where the condition is 1: in all rows of the second segment.
+    encode = ConditionalVAE.encode
+
+    def costly(self: ConditionalVAE, tokens: torch.Tensor, *more: torch.Tensor) -> object:
+        mean, deviation, _ = encode(self, tokens, *more)
+        return mean, deviation, 1000.0 * tokens[:, :1]
+
+    monkeypatch.setattr(ConditionalVAE, "encode", costly)
+    made = [rows(counts, (), seed) for counts, seed in (((300, 100), 1), ((100, 300), 2))]
+    training, held = (
+        Rows(np.c_[one.segment, one.codes[:, 1:]], one.segment, one.profiles) for one in made
+    )
+    one_round = SETTINGS.model_copy(update={"patience": 1})
+    fits = fit_adapters(base, training, held, one_round, 1, silent)
+    assert fits[0].curve[0].train_nats < 10
+    assert 1000 < fits[1].curve[0].train_nats < 1010
+
+
 @pytest.mark.parametrize("damage", [lambda d: d[:40], lambda d: d[:-8]])
 def test_a_damaged_adapter_is_refused(
     base: ConditionalVAE, fits: list[AdapterFit], damage: object

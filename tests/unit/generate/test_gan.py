@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 
 from rehearsal.errors import ModelError
-from rehearsal.generate.models import adversarial, gan
+from rehearsal.generate.models import adversarial, gan, vae
 from rehearsal.generate.models.adversarial import Duel, step_rows
 from rehearsal.generate.models.critic import Critic, packed
 from rehearsal.generate.models.divergence import pair_divergence
@@ -22,11 +22,12 @@ from rehearsal.generate.models.generator import (
     Rows,
     fit_generator,
     load_generator,
+    silent,
 )
 from rehearsal.generate.models.layout import Layout, Mask
 from rehearsal.generate.models.memory import MemoryFeed
 from rehearsal.generate.models.vae import ConditionalVAE
-from rehearsal.settings import Generator
+from rehearsal.settings import Gate, Generator
 
 SETTINGS = Generator(
     hidden=48, latent=4, max_epochs=72, patience=60, batch_rows=64, learning_rate=0.01
@@ -56,6 +57,11 @@ def share_by_rule(generator: object) -> float:
     return float((drawn[:, 2] == drawn[:, 0] + drawn[:, 1]).mean())
 
 
+def opposed(start: ConditionalVAE, own: MemoryFeed, settings: Generator, seed: int = 5) -> Fitted:
+    network = vae.load(LAYOUT, start.to_bytes())
+    return gan.oppose(network, own, rows(300, 2), settings, seed, silent, 0)
+
+
 @pytest.fixture(scope="module")
 def start() -> ConditionalVAE:
     few = SETTINGS.model_copy(update={"max_epochs": 2})
@@ -70,7 +76,7 @@ def fitted(start: ConditionalVAE) -> Iterator[Fitted]:
         patch.setattr(adversarial, "CRITIC_RATE", 0.4)
         patch.setattr(adversarial, "PENALTY", 0.1)
         patch.setattr(adversarial, "PACKS", 32)
-        yield fit_generator("gan", feed(), rows(300, 2), LAYOUT, SETTINGS, 5, start=start)
+        yield opposed(start, feed(), SETTINGS)
 
 
 def test_the_critic_teaches_an_undertrained_decoder_what_depends_on_what(
@@ -101,17 +107,14 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     monkeypatch.setattr(adversarial, "CRITIC_ALONE", 0)
     short = SETTINGS.model_copy(update={"max_epochs": 24})
     few = MemoryFeed(rows(200, 1), 50)
-    made = [
-        fit_generator("gan", few, rows(100, 2), LAYOUT, short, seed, start=start)
-        for seed in (1, 1, 2)
-    ]
+    made = [opposed(start, few, short, seed) for seed in (1, 1, 2)]
     data = [one.generator.to_bytes() for one in made]
     assert made[0].curve == made[1].curve
     assert data[0] == data[1]
     assert made[0].curve != made[2].curve
 
 
-def test_without_a_start_a_vae_takes_three_quarters_of_the_epochs() -> None:
+def test_a_vae_takes_three_quarters_of_the_epochs() -> None:
     reported: list[Point] = []
     settings = SETTINGS.model_copy(update={"max_epochs": 8})
     small = MemoryFeed(rows(200, 1), 50)
@@ -128,19 +131,34 @@ def test_what_the_critic_taught_is_dropped_where_the_start_was_better(
     monkeypatch.setattr(adversarial, "GENERATOR_RATE", 50.0)
     monkeypatch.setattr(adversarial, "CRITIC_ALONE", 0)
     settings = SETTINGS.model_copy(update={"max_epochs": 12})
-    made = fit_generator("gan", feed(), rows(300, 2), LAYOUT, settings, 5, start=start)
+    made = opposed(start, feed(), settings)
     assert made.best == made.curve[0]
     assert made.generator.to_bytes() == start.to_bytes()
 
 
-def test_a_saved_generator_samples_the_same_rows_and_goes_on_training(fitted: Fitted) -> None:
+def test_epochs_that_learnt_rows_by_heart_are_passed_over(
+    start: ConditionalVAE, fitted: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert all(abs(point.membership) < 0.2 for point in fitted.curve)
+    monkeypatch.setattr(adversarial, "GENERATOR_RATE", 0.2)
+    monkeypatch.setattr(adversarial, "CRITIC_ALONE", 0)
+    one = SETTINGS.model_copy(update={"max_epochs": 4, "gate": Gate(max_membership=0.03)})
+    # 0.67 x 0.03 is what is let through; the second epoch is just below it.
+    for learnt, kept in (([0.0, 0.021], 0), ([0.021, 0.020], 1), ([0.04, 0.03], 1)):
+        told, away = iter(learnt), iter((0.5, 0.1))
+        monkeypatch.setattr(gan, "learnt_by_heart", lambda *_, told=told: next(told))
+        monkeypatch.setattr(gan, "sample_divergence", lambda *_, away=away: next(away))
+        made = opposed(start, feed(), one)
+        assert [point.membership for point in made.curve] == learnt
+        assert made.best is made.curve[kept]
+        assert (made.generator.to_bytes() == start.to_bytes()) == (kept == 0)
+
+
+def test_a_saved_generator_samples_the_same_rows(fitted: Fitted) -> None:
     again = load_generator("gan", LAYOUT, fitted.generator.to_bytes())
     conditions, profiles = rows(50, 3).codes[:, :2], np.zeros((50, 1))
     ours, theirs = (g.sample(conditions, profiles, 4) for g in (fitted.generator, again))
     assert np.array_equal(ours, theirs)
-    one = SETTINGS.model_copy(update={"max_epochs": 1})
-    further = fit_generator("gan", feed(), rows(300, 2), LAYOUT, one, 5, start=again)
-    assert further.best.validation_nats <= fitted.best.validation_nats + 1e-12
 
 
 def test_damaged_weights_are_refused(fitted: Fitted) -> None:
@@ -155,10 +173,23 @@ def test_a_pack_shares_segment_and_request_type() -> None:
     )
     packs = packed(batch, 2, 2)
     assert packs[:, :, 3].tolist() == [[4, 3], [5, 1], [2, 0]]
-    # Four rows a pack leave two out; a batch smaller than a pack is one.
-    assert packed(batch, 4, 2).shape == (1, 4, 4)
+    # Four rows a pack leave the last two out; a batch smaller than a pack is one.
+    assert packed(batch, 4, 2)[:, :, 3].tolist() == [[3, 1, 2, 0]]
     assert packed(batch, 8, 2).shape == (1, 6, 4)
     assert packed(batch[:0], 8, 2).shape == (0, 1, 4)
+    # What a process without any row has of every step.
+    assert packed(np.zeros((0, 0), dtype=np.int64), 8, 2).shape == (0, 1, 0)
+
+
+def test_a_condition_of_few_rows_is_packed_as_often_as_the_others() -> None:
+    # Steps of 39 rows, in packs of 4: 3 rows of each step are left out. One row in 20 is rare.
+    shown, met = np.zeros(2), np.zeros(2)
+    for seed in range(50):
+        batch = np.zeros((39, 3), dtype=np.int64)
+        batch[:, 1] = np.random.default_rng(seed).random(39) < 0.05
+        met += np.bincount(batch[:, 1], minlength=2)
+        shown += np.bincount(packed(batch, 4, 1)[:, :, 1].flatten(), minlength=2)
+    assert (shown / met).tolist() == pytest.approx([36 / 39] * 2, abs=0.06)
 
 
 @given(st.integers(0, 60), st.integers(1, 9), st.integers(0, 2**16))
@@ -240,6 +271,18 @@ def test_averaged_weights_follow_those_trained_by_a_hundredth_each_step(
     old, own, averaged = (n.decoder.out for n in (start, duel.network, duel.averaged))
     assert not torch.equal(old, own)
     torch.testing.assert_close(averaged, 0.99 * old + 0.01 * own)
+
+
+def test_each_of_several_processes_draws_noise_of_its_own(
+    start: ConditionalVAE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    for process in (0, 1, 1):
+        monkeypatch.setattr(adversarial, "rank", lambda process=process: process)
+        duel = Duel(gan.load(LAYOUT, start.to_bytes()).network, SETTINGS, 80, 3)
+        told.append(duel.epoch(MemoryFeed(rows(80, 1), 80), 1))
+    assert told[1] == told[2]
+    assert told[0] != told[1]
 
 
 def test_pair_divergence_is_scipys_over_pairs_with_a_generated_column() -> None:

@@ -99,6 +99,24 @@ def test_a_code_nobody_had_is_not_drawn_unless_a_mask_leaves_no_other() -> None:
     assert np.exp(both) == pytest.approx([0.5, 0.5])
 
 
+def test_a_component_without_any_code_a_mask_allows_draws_as_all_together_do() -> None:
+    # The first component only knows code 0 of the second column, which the mask forbids beside 1.
+    tables = np.array([[0.5, 0.5], [0.5, 0.5], [1.0, 0.0], [0.0, 0.25], [0.0, 0.75], [0.0, 0.0]])
+    mask = Mask(0, 1, np.array([[True] * 4, [False, True, True, True]]))
+    mixture = Mixture(
+        Layout((2, 4), 1, 0, (mask,)),
+        Parameters(np.zeros((1, 2)), tables),
+        np.zeros(0),
+        np.zeros(0),
+    )
+    rows = np.array([[1, 1], [1, 2], [1, 3]])
+    p = np.exp(mixture.log_likelihood(rows, np.zeros((3, 0))))
+    assert p == pytest.approx([0.25, 0.75, 0.0], abs=1e-12)
+    drawn = mixture.sample(np.ones((4000, 1), dtype=np.int64), np.zeros((4000, 0)), 1)[:, 1]
+    assert set(drawn) == {1, 2}
+    assert (drawn == 2).mean() == pytest.approx(0.75, abs=0.03)
+
+
 def test_a_condition_nobody_had_says_nothing_of_the_other_columns() -> None:
     rng = np.random.default_rng(0)
     codes = np.repeat((rng.random(600) < 0.15)[:, None], 2, axis=1).astype(np.int64)

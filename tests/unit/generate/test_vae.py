@@ -19,7 +19,7 @@ from rehearsal.generate.models.generator import Fitted, Point, Rows, fit_generat
 from rehearsal.generate.models.layout import Layout, Mask
 from rehearsal.generate.models.memory import MemoryFeed
 from rehearsal.generate.models.schedule import Schedule, rebatched
-from rehearsal.settings import Generator
+from rehearsal.settings import Generator, Private
 
 SETTINGS = Generator(hidden=48, latent=4, max_epochs=20, patience=3, batch_rows=64)
 # Where the third column is 5, the fourth is 2: what an implied value comes to.
@@ -225,11 +225,12 @@ def test_a_checkpoint_of_another_network_is_refused() -> None:
         fit(short.model_copy(update={"hidden": 16}), checkpoint=checkpoint)
 
 
-def test_a_fit_can_start_from_another_generator(fitted: Fitted) -> None:
-    short = SETTINGS.model_copy(update={"max_epochs": 1})
-    warm, cold = fit(short, start=fitted.generator), fit(short)
-    assert warm.best.validation_nats < cold.best.validation_nats - 0.5
-    assert warm.best.validation_nats < fitted.best.validation_nats + 0.1
+@pytest.mark.parametrize("kind", ["vae", "gan"])
+def test_a_network_is_not_trained_where_privacy_is_asked_for(kind: str) -> None:
+    settings = SETTINGS.model_copy(update={"private": Private(epsilon=1.0)})
+    feed = MemoryFeed(rows(170, 1), 100)
+    with pytest.raises(ModelError, match="no network is trained with differential privacy"):
+        fit_generator(kind, feed, rows(30, 2), LAYOUT, settings, 1)
 
 
 def test_saved_weights_sample_as_the_network_they_came_from(fitted: Fitted) -> None:
@@ -256,6 +257,14 @@ def test_weights_of_another_layout_are_refused(
 def test_damaged_weights_are_refused(fitted: Fitted, damage: object) -> None:
     with pytest.raises(ModelError, match="not the weights of a VAE"):
         load_generator("vae", LAYOUT, damage(fitted.generator.to_bytes()))
+
+
+@pytest.mark.parametrize("kind", ["vae", "gan"])
+def test_the_weights_of_another_kind_are_refused(kind: str) -> None:
+    feed, few = MemoryFeed(rows(100, 1), 100), SETTINGS.model_copy(update={"max_epochs": 1})
+    mixture = fit_generator("mixture", feed, rows(30, 2), LAYOUT, few, 1).generator
+    with pytest.raises(ModelError, match="not the weights of a VAE"):
+        load_generator(kind, LAYOUT, mixture.to_bytes())
 
 
 def test_without_conditions_and_profile_rows_are_drawn_all_the_same() -> None:

@@ -179,8 +179,22 @@ def test_numbers_on_a_scale_do_not_lie_over_one_another(data: ReportData) -> Non
 def test_losses_are_of_all_segments_and_of_those_shown(data: ReportData) -> None:
     curves = generator_rows(data, ["s1", "s2"])["curves"]
     assert curves.groupby("key").size().to_dict() == {BASE_KEY: 24, "s1": 12}
+
+
+def test_the_epoch_is_ringed_whose_weights_were_kept_be_its_loss_the_lowest_or_not(
+    data: ReportData,
+) -> None:
+    # The general one's later epochs had a lower loss, and had learnt more rows by heart.
+    curves = generator_rows(data, ["s1"])["curves"]
     kept = curves[curves["kept"] == 1]
-    assert (kept["held-out"] == curves.groupby("key")["held-out"].min().to_numpy()).all()
+    assert kept[["key", "epoch"]].to_numpy().tolist() == [[BASE_KEY, 20], ["s1", 10]]
+    assert kept["membership"].tolist() == ["0.100", "–"]
+    lowest = curves[curves["key"] == BASE_KEY].sort_values("held-out").iloc[0]
+    assert lowest["epoch"] > 20
+    # Of a run before this was told nothing is ringed.
+    base, *segments = ({**row, "best_epoch": None} for row in synthesizer_rows())
+    untold = generator_rows(with_rows(data, synthesizers=[base, *segments]), ["s1"])["curves"]
+    assert untold["kept"].sum() == 0
 
 
 def test_rounds_are_of_segments_that_have_more_than_one(data: ReportData) -> None:

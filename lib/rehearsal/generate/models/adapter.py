@@ -83,6 +83,11 @@ class _Encoded:
         drawn = torch.randn((len(at), self.mean.shape[1]), generator=noise, device=at.device)
         return torch.cat([self.mean[at] + self.deviation[at] * drawn, self.profiles[at]], dim=1)
 
+    def means(self, values: Tensor) -> Tensor:
+        """Return means over each segment's rows of a value per row; NaN where it has none."""
+        sums = torch.zeros(len(self.counts), dtype=torch.float64, device=values.device)
+        return sums.index_add(0, self.segment, values.double()) / self.counts
+
 
 def identity(decoder: Decoder, n: int) -> dict[str, Tensor]:
     """Return n adapters that change nothing, stacked."""
@@ -160,14 +165,14 @@ class _Fitting:
         for _ in range(STEPS_PER_ROUND):
             total += self._step(active)
         nats = self._held_nats()
-        means, kl = self.by_segment(nats), self.by_segment(self.held.kl)
+        means, kl = self.held.means(nats), self.held.means(self.held.kl)
         better = self.active & (means < self.lowest)
         self.lowest = torch.where(better, means, self.lowest)
         self.best_round[better] = number
         self.best_nats = torch.where(better[self.held.segment], nats, self.best_nats)
         for name, tensor in self.own.items():
             self.best[name][better] = tensor.detach()[better]
-        train = total / STEPS_PER_ROUND + self.by_segment(self.training.kl)[active]
+        train = total / STEPS_PER_ROUND + self.training.means(self.training.kl)[active]
         for at, loss in zip(active.tolist(), train.tolist(), strict=True):
             self.curves[at].append(Point(number, loss, float(means[at]), float(kl[at])))
         self.active &= number - self.best_round < self._patience
@@ -203,12 +208,6 @@ class _Fitting:
             )
         ]
         return torch.cat(parts).double() + held.kl
-
-    def by_segment(self, values: Tensor) -> Tensor:
-        """Return means over the segments' rows of held-out, or of training values, shape (n,)."""
-        rows = self.held if len(values) == len(self.held.tokens) else self.training
-        sums = torch.zeros(len(rows.counts), dtype=torch.float64, device=values.device)
-        return sums.index_add(0, rows.segment, values.double()) / rows.counts
 
 
 def fit_adapters(
@@ -246,7 +245,7 @@ def fit_adapters(
 
 def _outcomes(fitting: _Fitting) -> list[AdapterFit]:
     gains = fitting.base_nats - fitting.best_nats
-    base = fitting.by_segment(fitting.base_nats)
+    base = fitting.held.means(fitting.base_nats)
     made = []
     for place, curve in enumerate(fitting.curves):
         own = gains[fitting.held.segment == place]

@@ -10,7 +10,7 @@ from torch.nn.functional import softplus
 
 from rehearsal.generate.models.critic import Critic, packed
 from rehearsal.generate.models.generator import Feed
-from rehearsal.generate.models.parallel import n_processes, share_gradients, steps, summed
+from rehearsal.generate.models.parallel import n_processes, rank, share_gradients, steps, summed
 from rehearsal.generate.models.schedule import rebatched
 from rehearsal.generate.models.vae import ConditionalVAE
 from rehearsal.seeds import derive_seed
@@ -65,7 +65,8 @@ class Duel:
             *self.averaged.decoder.parameters(),
             *self.averaged.prior.parameters(),
         ]
-        self._noise = torch.Generator(self.device).manual_seed(derive_seed(seed, "noise"))
+        noise = derive_seed(seed, "noise", rank())
+        self._noise = torch.Generator(self.device).manual_seed(noise)
         rates = settings.learning_rate * GENERATOR_RATE, settings.learning_rate * CRITIC_RATE
         self._generator_optimiser = torch.optim.Adam(self._own, lr=rates[0], betas=BETAS)
         self._critic_optimiser = torch.optim.Adam(

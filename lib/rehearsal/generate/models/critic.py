@@ -12,18 +12,21 @@ def packed(rows: Codes, pack_rows: int, n_conditions: int) -> Codes:
     """Return rows in packs, shape (packs, rows per pack, 1 + token columns).
 
     Rows that share segment and request type, the first condition, go into one pack where the
-    batch has enough of them, then those that share more conditions. What fills no pack is left
-    out; a batch smaller than a pack is a pack of its own.
+    batch has enough of them, then those that share more conditions. The last rows of the batch,
+    which fill no pack, are left out; a batch smaller than a pack is a pack of its own.
 
     Args:
-        rows: segment and codes, shape (n, 1 + token columns).
+        rows: segment and codes, shape (n, 1 + token columns), in random order.
         pack_rows: rows per pack.
         n_conditions: how many token columns are conditions.
     """
-    size = max(1, min(pack_rows, len(rows)))
-    keys = rows[:, : 1 + n_conditions].T[::-1]
-    alike = rows[np.lexsort(keys)]
-    packs: Codes = alike[: len(alike) // size * size].reshape(-1, size, rows.shape[1])
+    if not len(rows):
+        return np.zeros((0, 1, rows.shape[1]), dtype=rows.dtype)
+    size = min(pack_rows, len(rows))
+    # Before they are sorted: after it, what is left out would always be of the last segments.
+    packable = rows[: len(rows) // size * size]
+    keys = packable[:, : 1 + n_conditions].T[::-1]
+    packs: Codes = packable[np.lexsort(keys)].reshape(-1, size, rows.shape[1])
     return packs
 
 
@@ -118,8 +121,10 @@ class Critic(nn.Module):
     def penalty(self, scores: Tensor, first: Tensor) -> Tensor:
         """Return the squared norm of the scores' gradient, summed over packs.
 
-        It is taken by the one-hots of all rows: by the chain rule their gradient is table x
-        (gradient by the first layer), so the one-hots themselves are never made.
+        It is taken by the one-hots of all rows as the first layer has them, where by the chain
+        rule it is table x (gradient by that layer): the one-hots themselves are never made. The
+        request type's second way in, its projection, is left out: it is given, and the same in a
+        real pack and the drawn one beside it.
         """
         (slope,) = torch.autograd.grad(scores.sum(), first, create_graph=True)
         return ((slope @ (self.table.T @ self.table)) * slope).sum()

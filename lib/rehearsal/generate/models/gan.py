@@ -8,6 +8,7 @@ import copy
 import math
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,13 +19,20 @@ from rehearsal.generate.models.generator import (
     Checkpoint,
     Feed,
     Fitted,
-    Generator,
     Point,
     Report,
     Rows,
 )
 from rehearsal.generate.models.layout import Codes, Floats, Layout
+from rehearsal.generate.models.loop import (
+    CLEAR_OF_GATE,
+    EVALUATED_ROWS,
+    best_of,
+    held_out,
+    learnt_by_heart,
+)
 from rehearsal.generate.models.parallel import is_leader, summed
+from rehearsal.generate.models.schedule import rebatched
 from rehearsal.generate.models.vae import ConditionalVAE
 from rehearsal.seeds import derive_seed
 from rehearsal.settings import Generator as Settings
@@ -48,7 +56,7 @@ class ConditionalGAN:
         return self.network.sample(conditions, profiles, seed)
 
     def log_likelihood(self, codes: Codes, profiles: Floats) -> None:
-        """Return None: the encoder no longer fits the decoder, so it gives no useful bound."""
+        """Return None: the encoder stayed behind the decoder, so its bound understates log p."""
 
     def to_bytes(self) -> bytes:
         """Return the weights as safetensors, which hold numbers only and run no code on loading."""
@@ -70,37 +78,27 @@ def fit(
     layout: Layout,
     settings: Settings,
     seed: int,
-    start: Generator | None,
     report: Report,
     checkpoint: Checkpoint | None = None,
 ) -> Fitted:
-    """Return the generator whose sample is nearest to the held-out rows; the start is one of them.
+    """Return a VAE of most of the epochs, trained on against a critic for the rest: see `oppose`.
 
-    Without a start a VAE is trained first, for the epochs that the adversarial share leaves. Its
-    epochs are reported as its own, in nats of its bound. The curve is of the adversarial epochs:
-    `validation_nats` is `pair_divergence`, `train_nats` how far the critic tells packs apart,
-    ln 2 - its loss; its first point is the start's, and where that stays the best nothing the
-    critic taught is kept.
-
-    A killed fit goes on from the VAE's last epoch; the adversarial ones, few, are trained again.
+    The VAE's epochs are reported as its own, in nats of its bound. A killed fit goes on from the
+    VAE's last epoch; the adversarial ones, few, are trained again.
 
     Raises:
         ArithmeticError: a loss is no longer finite.
-        ModelError: `start` is neither a VAE nor a GAN of this layout.
+        ModelError: the training is to be private, which no network's is.
     """
-    n_before = 0
-    if start is None:
-        n_rows = int(summed(torch.tensor(feed.n_rows)))
-        n_left = settings.max_epochs - adversarial_epochs(settings, n_rows)
-        rest = settings.model_copy(update={"max_epochs": max(1, n_left)})
-        first = vae.fit(feed, validation, layout, rest, seed, None, report, checkpoint)
-        start, n_before = first.generator, len(first.curve)
-    return _train(
-        vae.load(layout, start.to_bytes()), feed, validation, settings, seed, report, n_before
-    )
+    n_rows = int(summed(torch.tensor(feed.n_rows)))
+    n_left = settings.max_epochs - adversarial_epochs(settings, n_rows)
+    rest = settings.model_copy(update={"max_epochs": max(1, n_left)})
+    first = vae.fit(feed, validation, layout, rest, seed, report, checkpoint)
+    start = vae.load(layout, first.generator.to_bytes())
+    return oppose(start, feed, validation, settings, seed, report, len(first.curve))
 
 
-def _train(
+def oppose(
     network: ConditionalVAE,
     feed: Feed,
     validation: Rows,
@@ -109,25 +107,67 @@ def _train(
     report: Report,
     n_before: int,
 ) -> Fitted:
+    """Return the generator whose sample is nearest to the held-out rows; the start is one of them.
+
+    The curve is of the adversarial epochs: `validation_nats` is `pair_divergence`, `train_nats`
+    how far the critic tells packs apart, ln 2 - its loss; its first point is the start's, and
+    where that stays the best nothing the critic taught is kept.
+
+    Epochs that learnt rows by heart are passed over as the VAE's are, by the evidence bound: with
+    any encoder it is one, and told members as well as 32 latents of the prior a row did, at a
+    twentieth of the time.
+
+    Args:
+        network: the start, trained in place; it has met the codes of these rows.
+        feed: training rows of this process.
+        validation: rows held out.
+        settings: the section `generator`.
+        seed: of everything drawn.
+        report: told of every epoch.
+        n_before: epochs that the start was trained for.
+
+    Raises:
+        ArithmeticError: the critic's loss is no longer finite.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
     n_rows = int(summed(torch.tensor(feed.n_rows)))
     duel = Duel(network.to(device), settings, n_rows, derive_seed(seed, "adversarial"))
-    best = Point(n_before, 0.0, held_out(network, validation, seed), 0.0)
-    curve, weights = [best], _copy(network)
-    if is_leader():
-        report(best)
-    for number in range(n_before + 1, n_before + 1 + adversarial_epochs(settings, n_rows)):
-        told_apart = duel.epoch(feed, number)
-        curve.append(Point(number, told_apart, held_out(duel.averaged, validation, seed), 0.0))
+    members = _some_rows(feed, network.layout, seed)
+    most_learnt = CLEAR_OF_GATE * settings.gate.max_membership
+    curve: list[Point] = []
+    weights = _copy(network)
+    for number in range(n_before, n_before + 1 + adversarial_epochs(settings, n_rows)):
+        told_apart = duel.epoch(feed, number) if curve else 0.0
+        curve.append(_point(number, told_apart, duel.averaged, members, validation, seed))
         if is_leader():
             report(curve[-1])
-        if curve[-1].validation_nats < best.validation_nats:
-            best, weights = curve[-1], _copy(duel.averaged)
+        best = best_of(curve, most_learnt)
+        if best is curve[-1]:
+            weights = _copy(duel.averaged)
         elif number - best.epoch >= settings.patience:
             break
     network.load_state_dict(weights)
     return Fitted(ConditionalGAN(network.cpu().eval()), tuple(curve), best, device)
+
+
+def _some_rows(feed: Feed, layout: Layout, seed: int) -> Codes:
+    none = np.zeros((0, 1 + len(layout.sizes)), dtype=np.int64)
+    return next(rebatched(feed.epoch(derive_seed(seed, "members")), EVALUATED_ROWS), none)
+
+
+def _point(
+    number: int,
+    told_apart: float,
+    network: ConditionalVAE,
+    members: Codes,
+    validation: Rows,
+    seed: int,
+) -> Point:
+    noise = derive_seed(seed, "evaluate")
+    nats, _ = held_out(network, validation, noise)
+    learnt = learnt_by_heart(network, members, validation.profiles, nats, noise)
+    return Point(number, told_apart, sample_divergence(network, validation, seed), 0.0, learnt)
 
 
 def adversarial_epochs(settings: Settings, n_rows: int) -> int:
@@ -141,7 +181,7 @@ def _copy(network: ConditionalVAE) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
-def held_out(network: ConditionalVAE, rows: Rows, seed: int) -> float:
+def sample_divergence(network: ConditionalVAE, rows: Rows, seed: int) -> float:
     """Return `pair_divergence` of held-out rows and a sample under the same conditions.
 
     The same seed draws the same noise, so that networks differ by their weights only.

@@ -127,7 +127,6 @@ def fit_generator(
     settings: Settings,
     seed: int,
     *,
-    start: Generator | None = None,
     report: Report = silent,
     checkpoint: Checkpoint | None = None,
 ) -> Fitted:
@@ -140,13 +139,10 @@ def fit_generator(
         layout: of both.
         settings: the section `generator`.
         seed: of everything drawn; same seed and rows, same bytes.
-        start: a generator of the same layout to go on from.
         report: told of every epoch.
         checkpoint: training goes on from what it holds, to the same bytes as without a break.
     """
-    fitted: Fitted = _module(kind).fit(
-        feed, validation, layout, settings, seed, start, report, checkpoint
-    )
+    fitted: Fitted = _module(kind).fit(feed, validation, layout, settings, seed, report, checkpoint)
     return fitted
 
 

@@ -6,7 +6,7 @@ Imports torch.
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from rehearsal.errors import ModelError
 from rehearsal.generate.models.generator import Checkpoint, Feed, Point, Report, Rows
-from rehearsal.generate.models.layout import Codes
+from rehearsal.generate.models.layout import Codes, Floats
 from rehearsal.generate.models.membership import membership_advantage
 from rehearsal.generate.models.parallel import (
     is_leader,
@@ -86,14 +86,8 @@ class Training:
 
     @property
     def best_point(self) -> Point:
-        """The epoch with the lowest validation loss of those that learnt no row by heart.
-
-        Where all did, the one that did least.
-        """
-        allowed = [p for p in self.curve if not p.membership > self._most_learnt]
-        if allowed:
-            return min(allowed, key=lambda point: point.validation_nats)
-        return min(self.curve, key=lambda point: point.membership)
+        """The epoch whose weights are kept."""
+        return best_of(self.curve, self._most_learnt)
 
     def epoch(self, feed: Feed, profiles: Tensor) -> float:
         """Train on every row once; return the mean loss in nats per row."""
@@ -150,11 +144,8 @@ class Training:
         """Add an epoch's losses to the curve and keep the averaged weights if they are the best."""
         seed = derive_seed(self.seed, "evaluate")
         nats, kl = held_out(self.averaged, rows, seed)
-        told = self.members.numpy()
-        known, _ = held_out(self.averaged, Rows(told[:, 1:], told[:, 0], rows.profiles), seed)
-        learnt = torch.tensor(membership_advantage(known.numpy(), nats.numpy()))
-        learnt = summed(learnt) / n_processes()
-        losses = (train_nats, float(nats.mean()), float(kl.mean()), float(learnt))
+        learnt = learnt_by_heart(self.averaged, self.members.numpy(), rows.profiles, nats, seed)
+        losses = (train_nats, float(nats.mean()), float(kl.mean()), learnt)
         point = Point(len(self.curve) + 1, *losses)
         self.curve.append(point)
         if self.best_point is point:
@@ -234,6 +225,38 @@ def held_out(network: Network, rows: Rows, seed: int) -> tuple[Tensor, Tensor]:
     return nats, kl
 
 
+def learnt_by_heart(
+    network: Network, members: Codes, profiles: Floats, others: Tensor, seed: int
+) -> float:
+    """Return the membership advantage of an attacker who goes by the evidence bound.
+
+    Args:
+        network: the one attacked.
+        members: training rows of this process, the segment first, shape (n, 1 + columns).
+        profiles: what describes each segment.
+        others: the bound of rows held out, of `held_out` and the same seed.
+        seed: draws the noise.
+    """
+    known, _ = held_out(network, Rows(members[:, 1:], members[:, 0], profiles), seed)
+    own = torch.tensor(membership_advantage(known.numpy(), others.numpy()))
+    return float(summed(own) / n_processes())
+
+
+def best_of(curve: Sequence[Point], most_learnt: float) -> Point:
+    """Return the epoch with the lowest validation loss of those that learnt no row by heart.
+
+    Where all did, the one that did least.
+
+    Args:
+        curve: one epoch or more.
+        most_learnt: membership advantage up to which weights may be kept.
+    """
+    allowed = [point for point in curve if not point.membership > most_learnt]
+    if allowed:
+        return min(allowed, key=lambda point: point.validation_nats)
+    return min(curve, key=lambda point: point.membership)
+
+
 def train(
     network: Network,
     feed: Feed,
@@ -242,7 +265,6 @@ def train(
     seed: int,
     report: Report,
     checkpoint: Checkpoint | None,
-    rate: float,
 ) -> Trained:
     """Return the averaged weights with the lowest validation loss.
 
@@ -254,14 +276,15 @@ def train(
         seed: of everything drawn.
         report: told of every epoch.
         checkpoint: where training under way is kept and found again.
-        rate: the highest learning rate.
 
     Raises:
         ArithmeticError: the loss is no longer finite.
     """
     n_rows = int(summed(torch.tensor(feed.n_rows)))
     most_learnt = CLEAR_OF_GATE * settings.gate.max_membership
-    training = Training(network, rate, Schedule.of(settings, n_rows), seed, most_learnt)
+    training = Training(
+        network, settings.learning_rate, Schedule.of(settings, n_rows), seed, most_learnt
+    )
     kept = checkpoint.load() if checkpoint is not None else None
     if kept is not None:
         training.resume(kept)

@@ -21,7 +21,7 @@ from rehearsal.generate.models.em import (
     numbered,
 )
 from rehearsal.generate.models.em_start import distinct_rows, start_at
-from rehearsal.generate.models.generator import Feed, Fitted, Generator, Point, Report, Rows
+from rehearsal.generate.models.generator import Feed, Fitted, Point, Report, Rows
 from rehearsal.generate.models.layout import Codes, Floats, Layout
 from rehearsal.generate.models.privacy import spend
 from rehearsal.generate.models.private_em import PASSES, fit_private
@@ -51,7 +51,6 @@ def fit(
     layout: Layout,
     settings: Settings,
     seed: int,
-    start: Generator | None,
     report: Report,
     checkpoint: object = None,
 ) -> Fitted:
@@ -66,7 +65,6 @@ def fit(
         layout: of both.
         settings: the section `generator`.
         seed: chooses the rows EM starts at; the rest is not random.
-        start: a mixture of the same layout to go on from.
         report: told of every epoch.
         checkpoint: not used: a fit takes seconds.
     """
@@ -78,7 +76,7 @@ def fit(
         lambda parameters, segments: expect(parameters, rows, segments, layout),
         lambda n, key: distinct_rows(rows[:, 1:], n, key),
     )
-    return fit_source(source, validation, layout, settings, seed, start, report)
+    return fit_source(source, validation, layout, settings, seed, report)
 
 
 def fit_source(
@@ -87,7 +85,6 @@ def fit_source(
     layout: Layout,
     settings: Settings,
     seed: int,
-    start: Generator | None,
     report: Report,
 ) -> Fitted:
     """Return what `fit` does, of rows wherever they are."""
@@ -95,10 +92,7 @@ def fit_source(
         budget = spend(settings.private, PASSES)
         return fit_private(source, layout, settings.components, budget, report)
     training = _Training.of(source, validation, layout)
-    if isinstance(start, Mixture):
-        parameters, group = start.parameters, np.zeros(start.parameters.n_components, np.int64)
-    else:
-        parameters, group = training.start(settings.components, derive_seed(seed, "centres"))
+    parameters, group = training.start(settings.components, derive_seed(seed, "centres"))
     curve: list[Point] = []
     best: Point | None = None
     for number in range(1, settings.max_epochs + 1):

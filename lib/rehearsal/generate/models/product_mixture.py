@@ -72,11 +72,8 @@ class Mixture:
         choices = self._choices(column, codes)
         if choices is None:
             return _search(self._cumulative[column], component, uniform)
-        odds = np.where(
-            choices.possible.any(axis=1)[:, None],
-            self._table(column).T[component] * choices.possible,
-            choices.allowed,
-        )
+        odds = self._table(column).T[component] * choices.possible
+        odds = np.where(odds.any(axis=1)[:, None], odds, choices.otherwise)
         return _invert(odds, np.arange(len(odds)), uniform)
 
     def log_likelihood(self, codes: Codes, profiles: Floats) -> Floats:
@@ -95,10 +92,9 @@ class Mixture:
         known = logsumexp(logs, axis=1)
         through = numbered(codes, self.layout)
         for column in self.layout.generated:
-            logs = logs + self._log_tables[through[:, column]]
             choices = self._choices(column, codes)
-            if choices is not None:
-                logs -= choices.log_totals(self._table(column))
+            own = self._log_tables[through[:, column]]
+            logs = logs + (own if choices is None else choices.narrowed(own, codes[:, column]))
         log_p: Floats = logsumexp(logs, axis=1) - known
         return log_p
 
@@ -118,7 +114,7 @@ class Mixture:
         allowed = np.ones((len(codes), self.layout.sizes[column]), dtype=bool)
         for mask in masks:
             allowed &= mask.allowed[codes[:, mask.earlier]]
-        return _Choices(allowed, allowed & (self._table(column) > 0).any(axis=1))
+        return _Choices(allowed, self._table(column))
 
     def _table(self, column: int) -> Floats:
         start = self.layout.starts[column]
@@ -147,22 +143,35 @@ class Mixture:
         return save(arrays, {"shape": json.dumps(shape, sort_keys=True)})
 
 
-@dataclass(frozen=True, eq=False)
 class _Choices:
-    """The codes of a column that masks allow each row, and those of them that some row had."""
+    """The codes of a column that masks leave each row.
 
-    allowed: NDArray[np.bool_]
-    possible: NDArray[np.bool_]
+    Args:
+        allowed: by the masks, shape (n, size).
+        table: of the column, shape (size, K).
+    """
 
-    def log_totals(self, table: Floats) -> Floats:
-        """Return the log of what each component's table leaves to the possible codes.
+    def __init__(self, allowed: NDArray[np.bool_], table: Floats) -> None:
+        self._table = table
+        mean = table.mean(axis=1)
+        self.possible = allowed & (mean > 0)
+        # A component that gives none of them any probability draws as all together do; where no
+        # component gives any, every allowed code alike.
+        self.otherwise = np.where(
+            self.possible.any(axis=1)[:, None], mean * self.possible, allowed.astype(np.float64)
+        )
 
-        Where none is possible every allowed code is drawn alike; its table holds TINY for each.
+    def narrowed(self, logs: Floats, codes: Codes) -> Floats:
+        """Return each component's log p of the codes among those left, shape (n, K).
+
+        Args:
+            logs: log p of them in the whole table, shape (n, K).
+            codes: of the column, shape (n,).
         """
-        totals = self.possible @ table
-        none = TINY * self.allowed.sum(axis=1, keepdims=True)
-        log_totals: Floats = np.log(np.where(totals > 0, totals, none))
-        return log_totals
+        totals = self.possible @ self._table
+        shares = self.otherwise[np.arange(len(codes)), codes] / self.otherwise.sum(axis=1)
+        own = logs - np.log(np.where(totals > 0, totals, 1.0))
+        return np.where(totals > 0, own, np.log(np.maximum(shares, TINY))[:, None])
 
 
 def _distinct(rows: Floats) -> tuple[Codes, Codes]:

@@ -22,7 +22,6 @@ from rehearsal.generate.models.generator import (
     Checkpoint,
     Feed,
     Fitted,
-    Generator,
     Report,
     Rows,
 )
@@ -42,8 +41,6 @@ FREE_NATS = 0.05
 PROFILE_LIMIT = 4.0
 # softplus of it is one.
 UNIT = 0.5413
-# A fit that goes on from another generator must not forget it in its first steps.
-WARM_RATE = 0.25
 SAMPLED_ROWS = 4096
 
 
@@ -218,7 +215,7 @@ def load(layout: Layout, data: bytes) -> ConditionalVAE:
         check_layout("network", shape.sizes, shape.n_conditions, shape.n_profile, layout)
         network = ConditionalVAE(layout, shape)
         network.load_state_dict(load_tensors(data))
-    except (RuntimeError, KeyError, ValueError, SafetensorError) as error:
+    except (RuntimeError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise ModelError(f"these are not the weights of a VAE: {error}") from error
     return network.eval()
 
@@ -229,7 +226,6 @@ def fit(
     layout: Layout,
     settings: Settings,
     seed: int,
-    start: Generator | None,
     report: Report,
     checkpoint: Checkpoint | None = None,
 ) -> Fitted:
@@ -237,18 +233,19 @@ def fit(
 
     Raises:
         ArithmeticError: the loss is no longer finite.
-        ModelError: `start` is not a VAE of this layout.
+        ModelError: the training is to be private, which no network's is.
     """
+    if settings.private is not None:
+        raise ModelError(
+            "no network is trained with differential privacy: fit the kind 'mixture', or leave "
+            "generator.private out"
+        )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
-    if start is None:
-        network = _first(feed, layout, settings, seed)
-    else:
-        network = load(layout, start.to_bytes())
+    network = _first(feed, layout, settings, seed)
     network.decoder.mark_seen(torch.tensor(validation.codes))
     network.to(device)
-    rate = settings.learning_rate * (1.0 if start is None else WARM_RATE)
-    trained = train(network, feed, validation, settings, seed, report, checkpoint, rate)
+    trained = train(network, feed, validation, settings, seed, report, checkpoint)
     network.load_state_dict(trained.weights)
     return Fitted(network.cpu().eval(), trained.curve, trained.best, device)
 

@@ -99,7 +99,7 @@ def fit_mixture_on_spark(
             lambda parameters, segments: _sums(held, parameters, segments, layout),
             lambda n, key: _centres(held, n, key),
         )
-        return fit_source(source, validation, layout, settings, seed, None, report)
+        return fit_source(source, validation, layout, settings, seed, report)
     finally:
         held.unpersist()
 

@@ -1,0 +1,26 @@
+"""What step 5 tells of a training: the epoch whose weights are kept."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rehearsal.generate.fit import _training_told
+from rehearsal.settings import Generator
+
+LOSSES = (9.3, 9.1, 9.2)
+
+
+@pytest.mark.parametrize(("weights", "kept"), [(b"weights", 2), (None, None)])
+def test_a_segments_best_epoch_is_the_one_its_weights_are_of_if_any_are_kept(
+    weights: bytes | None, kept: int | None
+) -> None:
+    curve = [{"epoch": e, "validation_nats": nats} for e, nats in enumerate(LOSSES, start=1)]
+    added: dict[str, Any] = {
+        "status": "fitted", "weights": weights, "base_nats": 9.4, "adapted_nats": 9.1,
+        "curve": curve,
+    }  # fmt: skip
+    prepared = SimpleNamespace(settings=SimpleNamespace(generator=Generator()), kind="vae")
+    trained = SimpleNamespace(base={"status": "fitted", "device": "cpu"})
+    told = _training_told(prepared, trained, SimpleNamespace(n_kept=300), added)
+    assert (told["best_epoch"], told["n_epochs"]) == (kept, 3)

@@ -1,5 +1,7 @@
 """Every error a user can mend, each naming what was wrong, where, and the way out."""
 
+import re
+
 
 class RehearsalError(Exception):
     """Base of all errors raised on purpose; its message is fit to print alone."""
@@ -27,3 +29,12 @@ class ModelError(RehearsalError):
 
 class ProductionGuardError(RehearsalError):
     """A write would reach what the configuration calls production or a source table."""
+
+
+def without_secrets(text: str) -> str:
+    """Return the text without the passwords, tokens and queries of the URLs in it.
+
+    The user of `abfss://container@account...` is part of the address, and stays.
+    """
+    bare = re.sub(r"(?<=://)[^\s/?#:]*:[^\s/?#]*@|(?<=https://)[^\s/?#]*@", "", text)
+    return re.sub(r"(://[^\s?#'\"]*)[?#][^\s'\"]*", r"\1", bare)

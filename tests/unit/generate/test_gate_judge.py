@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from rehearsal.errors import ModelError
-from rehearsal.generate.gate.judge import judge
-from rehearsal.generate.gate.verdict import CRITERIA, Judgement
+from rehearsal.generate.gate.judge import ends_of_scale, judge
+from rehearsal.generate.gate.measured import Measured
+from rehearsal.generate.gate.verdict import CRITERIA, Judgement, decide
 from rehearsal.settings import Gate
 
 GATE = Gate()
@@ -94,6 +95,33 @@ def test_limits_depend_on_the_real_rows_and_their_number_alone() -> None:
         asked = getattr(GATE, criterion.setting)
         assert criterion.sign * score.limit >= criterion.sign * asked
         assert (score.limit != asked) == ("is loosened to what real halves reach" in score.note)
+
+
+def test_a_limit_is_the_same_however_uncertain_the_synthesizers_own_score_is() -> None:
+    utility = next(criterion for criterion in CRITERIA if criterion.name == "utility")
+    undefined = {"utility": None}
+    perfect = {"utility": Measured(1.0, 0.2)}
+    for error in (0.05, 0.5):
+        own = {"utility": Measured(0.3, error)}
+        unknown = decide(utility, (own, undefined, undefined), {}, GATE)
+        assert (unknown.limit, unknown.passed) == (GATE.min_utility, False)
+        known = decide(utility, (own, undefined, undefined), perfect, GATE)
+        assert known.limit == pytest.approx(1 - 3 * 0.2)
+        assert not known.passed
+
+
+def test_where_half_of_the_rows_predict_nothing_the_error_is_that_of_all_real_rows() -> None:
+    training, test = draw(40, 1), draw(40, 2)
+    ends = ends_of_scale(training, test, 40, "group", 1)
+    assert ends.half["utility"] is None
+    assert ends.expected["utility"].value == 1
+    limits = {
+        score.limit
+        for made in (draw(40, 3), permuted(training, 0))
+        for score in judge(training, test, made, "group", None, GATE, 1, ends).scores
+        if score.score == "utility"
+    }
+    assert limits == {1 - 3 * ends.expected["utility"].error}
 
 
 def test_there_is_one_row_per_score_and_the_same_ones_for_the_same_seed() -> None:

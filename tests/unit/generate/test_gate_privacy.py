@@ -6,6 +6,7 @@ import pytest
 
 from rehearsal.generate.gate import distance
 from rehearsal.generate.gate.distance import nearest, scale
+from rehearsal.generate.gate.measured import Measured
 from rehearsal.generate.gate.membership import membership_advantage
 from rehearsal.generate.gate.privacy import (
     Distances,
@@ -15,6 +16,7 @@ from rehearsal.generate.gate.privacy import (
     nndr_gap,
 )
 from rehearsal.generate.gate.table import Table, encode
+from rehearsal.settings import Gate
 
 
 def rows(n: int, seed: int) -> pd.DataFrame:
@@ -52,11 +54,11 @@ def test_distances_are_gowers_with_missing_as_a_value(monkeypatch: pytest.Monkey
     basis, made = rows(20, 1), rows(7, 2)
     table, other = encode(basis, made)
     queries, references = scale(table, other, table)
-    found = nearest(queries, references, n_first=12)
+    found = nearest(queries, references)
     full = np.array([[gower(q, r, basis) for _, r in basis.iterrows()] for _, q in made.iterrows()])
-    two = np.sort(full[:, :12], axis=1)[:, :2]
-    np.testing.assert_allclose(found.first, two[:, 0], atol=1e-12)
-    np.testing.assert_allclose(found.second, two[:, 1], atol=1e-12)
+    first, second = np.sort(full, axis=1)[:, :2].T
+    lacking = np.bincount(full.argmin(axis=1), 1 - first / second, minlength=20) / 7
+    np.testing.assert_allclose(found.lacking, lacking, atol=1e-12)
     np.testing.assert_allclose(found.to_reference, full.min(axis=0), atol=1e-12)
     counts = np.bincount(full.argmin(axis=1), minlength=20) / 7
     np.testing.assert_allclose(found.weights, counts, atol=1e-12)
@@ -94,25 +96,93 @@ def test_more_training_rows_than_held_out_ones_do_not_count_as_memory() -> None:
     assert errors.mean() == pytest.approx(values.std(), rel=0.3)
 
 
-def test_the_ratio_of_the_nearest_two_is_compared_with_that_of_held_out_rows() -> None:
-    training = pd.DataFrame({"x": [-9.0, 0.0, 1.0, 2.0, 3.0, 10.0]})
-    # Held out: .5 is as far from 0 as from 1 (ratio 1). 1.2: .2 from 1, .8 from 2 (1/4).
-    test, made = pd.DataFrame({"x": [0.5] * 5}), pd.DataFrame({"x": [1.2] * 5})
-    assert nndr_gap(distances_of(training, test, made)).value == pytest.approx(1 - 0.25)
+def test_the_ratio_of_the_nearest_two_counts_beside_training_rows_beyond_held_out_ones() -> None:
+    training = pd.DataFrame({"x": [-9.0, 0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 11.0, 12.0, 13.0]})
+    test = pd.DataFrame({"x": [6.0, 7.0, 7.0, 8.0, 8.5]})
+    # 1.2 is .2 from 1 and .8 from 2: its ratio lacks 3/4. Only training rows are near.
+    near = pd.DataFrame({"x": [1.2] * 5})
+    assert nndr_gap(distances_of(training, test, near)).value == pytest.approx(3 / 4)
+    # 5.8 is .2 from 6, held out, and .8 from 5; there are twice as many training rows.
+    both = pd.DataFrame({"x": [1.2, 1.2, 1.2, 1.2, 5.8]})
+    assert nndr_gap(distances_of(training, test, both)).value == pytest.approx(
+        3 / 4 * (4 / 5 - 2 * 1 / 5)
+    )
     # A copy of a row that the training rows have twice gives nobody away.
     twice = pd.concat([training, training])
-    assert nndr_gap(distances_of(twice, twice, twice)).value == 0
+    assert nndr_gap(distances_of(twice, test, training)).value == 0
 
 
 def test_copies_are_counted_beyond_those_of_held_out_rows() -> None:
     training = pd.DataFrame({"x": [1.0, -0.0, np.nan], "c": ["a", "b", None]})
-    test = pd.DataFrame({"x": [1.0, 1.0, 5.0, 6.0], "c": ["a", "b", "a", "a"]})
+    test = pd.DataFrame({"x": [1.0, 1.0, 5.0, 6.0], "c": ["a", "a", "a", "a"]})
     made = pd.DataFrame({"x": [1.0, 0.0, np.nan, np.nan], "c": ["a", "b", None, "a"]})
     measured = exact_matches(*encode(training, test, made))
     assert measured is not None
-    assert measured.value == 3 / 4 - 1 / 4
-    share = (1 + 3 + 1) / (4 + 4 + 2)
-    assert measured.error == pytest.approx(np.sqrt(share * (1 - share) * 2 / 4))
+    # The first equals one training and two held-out rows, which share it; the next two one each.
+    weights = np.array([1 / 3, 1, 1, 1 / 3, 1 / 3, 0, 0]) / 4
+    ratio = 3 / 4
+    assert measured.value == pytest.approx(weights[:3].sum() - ratio * weights[3:].sum())
+    # Three of the seven weights are drawn: 3 (1 - 3/7) times their variance; and one row's more.
+    one = np.array([1, 0, 0, 0, 0, 0, 0]) / 4
+    spread = weights.var(ddof=1) + one.var(ddof=1)
+    assert measured.error == pytest.approx((1 + ratio) * np.sqrt(3 * 4 / 7 * spread))
+
+
+SCORES = ("dcr_share", "nndr_gap", "exact", "membership")
+N_TEST = 200
+
+
+def users(n: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Users' attributes, by which requests are asked for; no two users are alike."""
+    made = pd.DataFrame(rng.normal(size=(n, 4)), columns=["age", "income", "tenure", "spend"])
+    return made.assign(country=rng.choice(list("abcdefgh"), n))
+
+
+def requests_of(given: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """One request of each user, drawn from the law that all requests follow."""
+    n = len(given)
+    price = (given["age"] + rng.normal(size=n)).round()
+    return given.assign(price=price, kind=rng.choice(list("pqrs"), n))
+
+
+def privacy_scores(seed: int, memory: float) -> dict[str, Measured]:
+    """Scores of a generator of that law, which repeats a share of the training rows asked by."""
+    rng = np.random.default_rng(seed)
+    training, test = (requests_of(users(n, rng), rng) for n in (900, N_TEST))
+    asked = pd.concat([training, test], ignore_index=True)
+    made = requests_of(asked.drop(columns=["price", "kind"]), rng)
+    known = np.flatnonzero(rng.random(len(training)) < memory)
+    made.iloc[known] = asked.iloc[known]
+    tables = encode(training, test, made)
+    distances = measure_distances(*tables, seed)
+    assert distances is not None
+    found = (
+        dcr_share(distances),
+        nndr_gap(distances),
+        exact_matches(*tables),
+        membership_advantage([distances.attack], seed),
+    )
+    return {name: one for name, one in zip(SCORES, found, strict=True) if one is not None}
+
+
+def test_a_perfect_generator_asked_by_real_rows_gives_nothing_away_on_average() -> None:
+    found = [privacy_scores(seed, memory=0) for seed in range(24)]
+    for name, ideal in zip(SCORES, (0.5, 0, 0, 0), strict=True):
+        values = np.array([scores[name].value for scores in found])
+        error = np.mean([scores[name].error for scores in found])
+        assert abs(values.mean() - ideal) < 3 * error / np.sqrt(24), name
+        assert error == pytest.approx(values.std(ddof=1), rel=0.45), name
+
+
+def test_a_fifth_of_copies_is_above_the_limits_at_two_hundred_held_out_rows() -> None:
+    copied = privacy_scores(1, memory=0.2)
+    gate = Gate()
+    for name in ("nndr_gap", "exact", "membership"):
+        ideal_and_three_errors = 3 * privacy_scores(1, memory=0)[name].error
+        limit = max(getattr(gate, f"max_{name}"), ideal_and_three_errors)
+        assert copied[name].value > limit, name
+    # That share of rows moves this one least: above it with certainty only at more rows.
+    assert copied["dcr_share"].value > 0.5 + copied["dcr_share"].error
 
 
 def test_a_memorising_model_is_found_out_by_its_likelihoods() -> None:

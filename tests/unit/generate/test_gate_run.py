@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rehearsal.generate.codec.encode import Codec
 from rehearsal.generate.gate import in_turn, run
 from rehearsal.generate.gate.candidates import Candidate
 from rehearsal.generate.gate.in_turn import Bench
@@ -139,6 +140,26 @@ def test_when_nobody_can_be_judged_the_limits_are_the_configured_ones() -> None:
 
 
 @pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("most", [5_000, 200])
+def test_training_and_held_out_rows_are_asked_for_at_the_same_rate(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(in_turn, "ASKED_ROWS", most)
+    asked, encode_conditions = [], Codec.encode_conditions
+    monkeypatch.setattr(
+        Codec,
+        "encode_conditions",
+        lambda codec, rows: asked.append(rows) or encode_conditions(codec, rows),
+    )
+    judged([candidate("all")])
+    counts = asked[0]["part"].value_counts()
+    assert len(asked[0]) == min(most, 400)
+    assert asked[0]["request_id"].is_unique
+    # 300 training and 100 held-out rows; of a sample, within three deviations of its share.
+    assert counts["training"] == pytest.approx(0.75 * len(asked[0]), abs=0 if most > 400 else 13)
+
+
+@pytest.mark.usefixtures("in_process")
 def test_the_scale_is_computed_once_however_many_are_judged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -198,6 +219,17 @@ def test_a_judge_that_takes_too_long_refuses_its_candidate(
     rows = judged([candidate("serving"), candidate("all")])
     for name in ("serving", "all"):
         assert refusals(rows, name) == {"Not judged: no answer within 60 s"}
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_note_holds_no_password_of_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(_: Candidate) -> Any:
+        raise OSError("s3a://key:secret@bucket/rows.parquet?token=abc is not there")
+
+    monkeypatch.setattr(Candidate, "load", load)
+    assert refusals(judged([candidate("all")]), "all") == {
+        "Not judged: OSError: s3a://bucket/rows.parquet is not there"
+    }
 
 
 @pytest.mark.usefixtures("in_process")

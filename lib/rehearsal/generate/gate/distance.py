@@ -27,10 +27,6 @@ class Scaled:
     holed: Floats
     codes: Floats
 
-    def first(self, n: int) -> "Scaled":
-        """Return the first n rows."""
-        return Scaled(self.whole[:n], self.holed[:n], self.codes[:n])
-
 
 @dataclass(frozen=True, eq=False)
 class Nearest:
@@ -39,14 +35,13 @@ class Nearest:
     Args:
         weights: share of the queries each reference is nearest to, shape (references,); ties are
             split.
-        first: distance of each query to its nearest of the first `n_first` references.
-        second: to its second nearest of them; infinite if there is one only.
+        lacking: 1 - NNDR (the nearest over the second-nearest distance) of those queries, summed
+            and divided by the number of all queries, shape (references,).
         to_reference: distance of each reference to its nearest query.
     """
 
     weights: Floats
-    first: Floats
-    second: Floats
+    lacking: Floats
     to_reference: Floats
 
 
@@ -81,31 +76,24 @@ def _ranges(numbers: Floats) -> tuple[Floats, Floats]:
     return low, high
 
 
-def nearest(queries: Scaled, references: Scaled, n_first: int) -> Nearest:
-    """Return who is nearest to whom; both have at least one row.
-
-    Args:
-        queries: rows to find references for.
-        references: of which the first `n_first` also give the two nearest distances.
-        n_first: 1 or more.
-    """
+def nearest(queries: Scaled, references: Scaled) -> Nearest:
+    """Return who is nearest to whom; of at least one query and two references."""
     n, n_references = len(queries.codes), len(references.codes)
-    weights = np.zeros(n_references)
-    first, second = np.full(n, np.inf), np.full(n, np.inf)
+    weights, lacking = np.zeros(n_references), np.zeros(n_references)
     to_reference = np.full(n_references, np.inf)
-    for rows, distances in _blocks(queries, references):
-        tied = distances == distances.min(axis=1, keepdims=True)
-        weights += (1 / tied.sum(axis=1)) @ tied
+    for distances in _blocks(queries, references):
         np.minimum(to_reference, distances.min(axis=0), out=to_reference)
-        two = np.partition(distances[:, :n_first], min(1, n_first - 1), axis=1)
-        first[rows] = two[:, 0]
-        if n_first > 1:
-            second[rows] = two[:, 1]
-    return Nearest(weights / n, first, second, to_reference)
+        first, second = np.partition(distances, 1, axis=1)[:, :2].T
+        tied = distances == first[:, None]
+        weights += (1 / tied.sum(axis=1)) @ tied
+        # Of tied ones the ratio is 1: they lack nothing that would have to be split.
+        ratio = np.divide(first, second, out=np.ones(len(first)), where=second > 0)
+        lacking += np.bincount(tied.argmax(axis=1), weights=1 - ratio, minlength=n_references)
+    return Nearest(weights / n, lacking / n, to_reference)
 
 
-def _blocks(queries: Scaled, references: Scaled) -> Iterator[tuple[slice, Floats]]:
-    """Yield which queries, and their distances to all references, shape (queries, references).
+def _blocks(queries: Scaled, references: Scaled) -> Iterator[Floats]:
+    """Yield distances of some queries to all references, shape (queries, references).
 
     Mean over the columns of: |difference| of numbers; 1 for categories that differ and for a value
     beside a missing one; 0 for two missing ones. Source: Gower 1971, "A general coefficient of
@@ -127,4 +115,4 @@ def _blocks(queries: Scaled, references: Scaled) -> Iterator[tuple[slice, Floats
             total += np.rint(differ)
         for own, other in zip(queries.holed[rows].T, references.holed.T, strict=True):
             total += np.minimum(np.abs(own[:, None] - other), 1)
-        yield rows, total / n_columns
+        yield total / n_columns

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rehearsal.errors import ModelError, RehearsalError
+from rehearsal.errors import ModelError, RehearsalError, without_secrets
 from rehearsal.generate.codec.encode import Codec
 from rehearsal.generate.codec.redate import redated
 from rehearsal.generate.gate.candidates import SERVING, Candidate, with_instants, with_seconds
@@ -20,6 +20,8 @@ from rehearsal.generate.training.stage import TEST, TRAINING
 from rehearsal.seeds import derive_seed
 from rehearsal.settings import Gate
 
+ASKED_ROWS = 5_000
+"""Most synthetic rows of a judgement."""
 _NUMBERS = ("value", "standard_error", "half_vs_half", "independent", "limit")
 _LONGEST_NOTE, _MOST_TOLD = 2_000, 3
 Row = dict[Any, Any]
@@ -65,7 +67,7 @@ class Real:
     @cached_property
     def ends(self) -> Ends:
         """Both ends of the scale, computed once."""
-        return ends_of_scale(*self.compared, len(self.test), self.target, self.judge_seed)
+        return ends_of_scale(*self.compared, ASKED_ROWS, self.target, self.judge_seed)
 
     @property
     def judge_seed(self) -> int:
@@ -124,7 +126,7 @@ def refused_rows(why: str) -> pd.DataFrame:
             "score": criterion.name,
             "direction": criterion.direction,
             "passed": False,
-            "note": f"Not judged: {why}"[:_LONGEST_NOTE],
+            "note": f"Not judged: {without_secrets(why)}"[:_LONGEST_NOTE],
         }
         for criterion in CRITERIA
     ]
@@ -160,19 +162,16 @@ def _judged(bench: Bench, candidate: Candidate, real: Real) -> pd.DataFrame:
 
 
 def _asked(real: Real) -> pd.DataFrame:
-    """Return the rows whose conditions are asked for: held-out and training rows, half of each.
+    """Return the rows whose conditions are asked for: any training or held-out row as likely.
 
-    Given those of held-out rows alone, synthetic ones would share their users' attributes, and lie
-    nearer to them than to training rows whatever the generator has learnt by heart.
+    A synthetic row shares its user's attributes with the row it is asked by, and so lies near to
+    it, whatever the generator has learnt by heart. Only where both kinds are asked at the same rate
+    does that make neither of them nearer (see `gate.privacy`).
     """
+    both = pd.concat([real.training, real.test], ignore_index=True)
     rng = np.random.default_rng(derive_seed(real.seed, "asked"))
-    n = len(real.test)
-    sizes = {"test": n - n // 2, "training": n // 2}
-    halves = [
-        rows.iloc[np.sort(rng.permutation(len(rows))[: sizes[name]])]
-        for name, rows in (("test", real.test), ("training", real.training))
-    ]
-    return pd.concat(halves, ignore_index=True)
+    chosen = rng.permutation(len(both))[:ASKED_ROWS]
+    return both.iloc[np.sort(chosen)].reset_index(drop=True)
 
 
 def _check_columns(codec: Codec, now: Codec) -> None:

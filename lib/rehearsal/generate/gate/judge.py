@@ -16,7 +16,7 @@ from rehearsal.generate.gate.scores import (
     score_all,
 )
 from rehearsal.generate.gate.table import encode
-from rehearsal.generate.gate.utility import Utility
+from rehearsal.generate.gate.utility import Utility, tstr
 from rehearsal.generate.gate.verdict import CRITERIA, Judgement, decide
 from rehearsal.seeds import derive_seed
 from rehearsal.settings import Gate
@@ -30,7 +30,7 @@ class Ends:
         n: rows of either kind in the scores of fidelity.
         half: of one half of the training rows in place of synthetic ones.
         independent: of the training rows, each column in an order of its own.
-        expected: mean and standard deviation of scores between sets of n real rows.
+        expected: mean and standard deviation that real rows have, of scores that say so.
     """
 
     n: int
@@ -57,7 +57,13 @@ def ends_of_scale(
     comparison = Comparison(n, target, seed)
     half, _ = score_all(halves[1], others, halves[0], comparison)
     independent, _ = score_all(members, others, members.independent(rng), comparison)
-    return Ends(n, half, independent, likeness_of_halves(members, n, seed))
+    expected = likeness_of_halves(members, n, seed)
+    if half["utility"] is None and target is not None:
+        # Half of the rows may be too few for a score that all of them have.
+        whole = tstr(members, others, members, target, seed)
+        if whole is not None and whole.ratio is not None:
+            expected["utility"] = whole.ratio
+    return Ends(n, half, independent, expected)
 
 
 def judge(
@@ -81,7 +87,8 @@ def judge(
     Args:
         training: rows the synthesizer was fitted on, columns as a codec decodes them.
         test: real rows it has not seen.
-        synthetic: its rows, drawn for conditions distributed as those of the test rows.
+        synthetic: its rows, drawn for the conditions of training and test rows, any of them as
+            likely, or for conditions of the same distribution.
         target: column that is predicted to measure utility; None: utility is not measured.
         likelihoods: log-likelihoods by the generator of training rows, and of test rows.
         settings: the limits.

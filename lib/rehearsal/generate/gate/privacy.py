@@ -1,8 +1,15 @@
-"""What synthetic rows give away of the training rows, against rows held out."""
+"""What synthetic rows give away of the training rows, against rows held out.
+
+Synthetic rows are asked for by the conditions of real rows, and lie near to those: the attributes
+of a user are theirs too. So training and held-out rows must be asked for at the same rate. To a
+generator that has learnt none of them by heart they are then alike, whichever are sampled, and each
+score here is 0, or the share .5, on average.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from rehearsal.generate.gate.distance import Nearest, nearest, scale
 from rehearsal.generate.gate.measured import Measured
@@ -15,22 +22,20 @@ MIN_ROWS = 5
 
 @dataclass(frozen=True, eq=False)
 class Distances:
-    """Who is near to whom.
+    """How near the synthetic rows are to the real ones.
 
     Args:
-        synthetic: of the synthetic rows to the training rows, followed by the held-out ones.
-        held_out: of the held-out rows to the training rows.
+        found: of the synthetic rows to the training rows, followed by the held-out ones.
         n_training: how many training rows.
     """
 
-    synthetic: Nearest
-    held_out: Nearest
+    found: Nearest
     n_training: int
 
     @property
     def attack(self) -> tuple[Floats, Floats]:
         """Nearness of members (training rows) and others to the synthetic rows."""
-        near = -self.synthetic.to_reference
+        near = -self.found.to_reference
         return near[: self.n_training], near[self.n_training :]
 
 
@@ -43,12 +48,8 @@ def measure_distances(
     rng = np.random.default_rng(derive_seed(seed, "distances"))
     members, others = sample_rows(training, MAX_TRAINING, rng), sample_rows(test, MAX_TEST, rng)
     made = sample_rows(synthetic, MAX_SYNTHETIC, rng)
-    real, held_out, queries = scale(training, members.append(others), others, made)
-    return Distances(
-        nearest(queries, real, len(members)),
-        nearest(held_out, real.first(len(members)), len(members)),
-        len(members),
-    )
+    real, queries = scale(training, members.append(others), made)
+    return Distances(nearest(queries, real), len(members))
 
 
 def dcr_share(distances: Distances) -> Measured:
@@ -56,59 +57,66 @@ def dcr_share(distances: Distances) -> Measured:
 
     .5 = no memory, 1 = always. Ties are split. Where there are more training rows than held-out
     ones, the share's odds are divided by the ratio of their numbers: the share for sets of equal
-    size, with no row thrown away, among which the copied ones may be.
-
-    The error is exact, to first order of the odds, where training and held-out rows are of one
-    distribution: then which of them is which is a random draw, and the share a sum of weights drawn
-    without replacement. Unlike the binomial error, it knows that one row can be the nearest of
-    many.
+    size, with no row thrown away, among which the copied ones may be. The error is exact to first
+    order of the odds (see `_error_of_sum`).
     """
-    weights, n = distances.synthetic.weights, len(distances.synthetic.weights)
-    expected = distances.n_training / n
-    share = float(np.clip(weights[: distances.n_training].sum(), 0, 1))
-    variance = expected * (1 - expected) * n / (n - 1) * (float(weights @ weights) - 1 / n)
+    weights, n_training = distances.found.weights, distances.n_training
+    expected = n_training / len(weights)
+    share = float(np.clip(weights[:n_training].sum(), 0, 1))
     slope = 0.25 / (expected * (1 - expected))
     near, far = share * (1 - expected), (1 - share) * expected
-    return Measured(near / (near + far), slope * float(np.sqrt(max(variance, 0.0))))
+    return Measured(near / (near + far), slope * _error_of_sum(weights, n_training))
 
 
 def nndr_gap(distances: Distances) -> Measured:
-    """Return by how much the mean NNDR of synthetic rows is below that of held-out rows.
+    """Return by how much NNDR is lower beside training rows than beside held-out ones.
 
-    NNDR: distance to the nearest over the second-nearest training row, 1 where both are 0; small
-    for a row that sits on one training row. 0 = no memory, negative = farther than real rows.
+    NNDR: a synthetic row's distance to the nearest over that to the second-nearest real row, 1
+    where both are 0; small for a row that sits on one real row. What it lacks to 1 counts for
+    training rows and, as if there were as many of them, against held-out ones. 0 = no memory, 1 =
+    every synthetic row sits on a training row.
     """
-    ratios = [_ratios(distances.held_out), _ratios(distances.synthetic)]
-    error = np.sqrt(sum(float(ratio.var()) / len(ratio) for ratio in ratios))
-    return Measured(float(ratios[0].mean() - ratios[1].mean()), float(error))
-
-
-def _ratios(found: Nearest) -> Floats:
-    return np.divide(
-        found.first, found.second, out=np.ones(len(found.first)), where=found.second > 0
-    )
+    return _beyond_held_out(distances.found.lacking, distances.n_training)
 
 
 def exact_matches(training: Table, test: Table, synthetic: Table) -> Measured | None:
-    """Return the share of synthetic rows that equal a training row, less that of held-out rows.
+    """Return the share of synthetic rows that equal a training row, less that by chance.
 
-    Equal in all columns, a missing value to a missing one. All rows are looked at. None: one of
-    the tables is empty. The error is that of the difference of two equal shares, one row added
-    so that a share of 0 has one too (Agresti and Caffo 2000).
+    Equal in all columns, a missing value to a missing one; ties are split. All rows are looked at.
+    By chance: the share that equals a held-out row, as if there were as many of them. None: one of
+    the tables is empty. A share of 0 has the error of a single row that is equal.
     """
     if not min(map(len, (training, test, synthetic))):
         return None
-    seen = _hashes(training)
-    held_out, made = (np.isin(_hashes(table), seen) for table in (test, synthetic))
-    n, m = len(held_out), len(made)
-    share = (held_out.sum() + made.sum() + 1) / (n + m + 2)
-    error = np.sqrt(share * (1 - share) * (1 / n + 1 / m))
-    return Measured(float(made.mean() - held_out.mean()), float(error))
+    real, made = _hashes(training.append(test)), _hashes(synthetic)
+    _, group, size = np.unique(real, return_inverse=True, return_counts=True)
+    drawn = pd.Series(made).value_counts().reindex(real, fill_value=0).to_numpy()
+    weights = drawn / size[group] / len(made)
+    found = _beyond_held_out(weights, len(training))
+    one = np.eye(1, len(real))[0] / len(made)
+    least = _beyond_held_out(one, len(training)).error
+    return Measured(found.value, float(np.hypot(found.error, least)))
+
+
+def _beyond_held_out(weights: Floats, n_training: int) -> Measured:
+    """Return the weight of training rows less that of as many held-out ones."""
+    ratio = n_training / (len(weights) - n_training)
+    value = weights[:n_training].sum() - ratio * weights[n_training:].sum()
+    return Measured(float(value), (1 + ratio) * _error_of_sum(weights, n_training))
+
+
+def _error_of_sum(weights: Floats, n_training: int) -> float:
+    """Return the standard deviation of the training rows' weight, where there is no memory.
+
+    Then which real rows are training rows is a random draw, and the sum one of weights drawn
+    without replacement. Unlike the binomial error, it knows that one row can be near to many.
+    """
+    n = len(weights)
+    spread = float(weights @ weights - weights.sum() ** 2 / n)
+    return float(np.sqrt(max(spread, 0.0) * n_training * (n - n_training) / n / (n - 1)))
 
 
 def _hashes(table: Table) -> np.ndarray:
-    import pandas as pd
-
     # 0.0 + turns -0.0 into 0.0, which is equal to it but has another hash.
     columns = [*(0.0 + table.numbers.T), *table.codes.T]
     hashed: np.ndarray = pd.util.hash_pandas_object(

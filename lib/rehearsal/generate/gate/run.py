@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from rehearsal.generate.codec.columns import Categorical
@@ -29,11 +28,12 @@ from rehearsal.generate.training.child import ChildDied, run_in_child
 from rehearsal.generate.training.pack import unpack
 from rehearsal.generate.training.stage import TEST, TRAINING
 from rehearsal.names import quoted
-from rehearsal.seeds import derive_seed
+from rehearsal.seeds import derive_seed, hash_order
 from rehearsal.settings import Gate
 
 JUDGED_ROWS = 5_000
 """Most rows of a part that a judgement looks at: more would tell no more."""
+_PARTITIONS_EACH = 8
 TOGETHER = "all drifting segments together"
 _SCHEMA = (
     "judged_as string, candidate string, synthesizer_version string, n_test long, score string, "
@@ -46,6 +46,9 @@ _ENDS = ("half_vs_half", "independent", "limit")
 
 def judged_rows(rows: DataFrame, codec: Codec, judged_as: Mapping[str, str]) -> DataFrame:
     """Return the rows that judgements look at, instants as seconds, with `judged_as` and `part`.
+
+    Of either part of a judgement at most JUDGED_ROWS, by hash, so that training and held-out rows
+    are of the same segments in the same proportions.
 
     Args:
         rows: `training_rows`.
@@ -61,9 +64,14 @@ def judged_rows(rows: DataFrame, codec: Codec, judged_as: Mapping[str, str]) -> 
     )
     columns = [*codec.conditions, *codec.generated]
     values = [_plain(c.name, kind=c.kind) for c in columns]
-    near = rows.where(F.col("part").isin(TRAINING, TEST) & (F.col("place") <= JUDGED_ROWS))
-    return near.join(F.broadcast(pairs), "segment_id").select(
-        "judged_as", "segment_id", "part", "request_id", *values
+    parts = rows.where(F.col("part").isin(TRAINING, TEST)).join(F.broadcast(pairs), "segment_id")
+    hashed = hash_order(derive_seed(0, "judged"), "request_id")
+    by_hash = Window.partitionBy("judged_as", "part").orderBy(hashed, "request_id")
+    return (
+        # Spark keeps the first of each task before it shuffles (WindowGroupLimit).
+        parts.withColumn("place", F.row_number().over(by_hash))
+        .where(F.col("place") <= JUDGED_ROWS)
+        .select("judged_as", "segment_id", "part", "request_id", *values)
     )
 
 
@@ -80,9 +88,8 @@ def judge_candidates(rows: DataFrame, bench: Bench) -> DataFrame:
         rows: `judged_rows`.
         bench: candidates, limits and seed.
     """
-    groups = len(bench.candidates)
-    # As many partitions as groups, so that no two judgements wait for one another.
-    spread = rows.repartition(groups, "judged_as")
+    # By hash: with so many partitions one judgement in eight shares its own with another.
+    spread = rows.repartition(_PARTITIONS_EACH * len(bench.candidates), "judged_as")
     return spread.groupBy("judged_as").applyInPandas(judge_group(bench), _SCHEMA)
 
 
@@ -95,8 +102,9 @@ def judge_group(bench: Bench) -> Callable[[pd.DataFrame], pd.DataFrame]:
         # In an order of their own: which rows are drawn must not hang on the shuffle.
         ordered = frame.sort_values(["part", "segment_id", "request_id"], ignore_index=True)
         seed = derive_seed(bench.seed, name)
-        test = _sampled(ordered[ordered["part"] == TEST], seed)
-        training = _sampled(ordered[ordered["part"] == TRAINING], seed)
+        test, training = (
+            ordered[ordered["part"] == part].reset_index(drop=True) for part in (TEST, TRAINING)
+        )
         real = Real(training, test, bench.target, seed)
         rows = _judge_apart(replace(bench, candidates={}), bench.candidates[name], real)
         made = pd.DataFrame(rows).assign(judged_as=name, n_test=len(test))
@@ -130,16 +138,10 @@ def _judge_apart(bench: Bench, candidates: Sequence[Candidate], real: Real) -> l
     return rows
 
 
-def _sampled(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
-    few = min(len(frame), JUDGED_ROWS)
-    chosen = np.random.default_rng(seed).permutation(len(frame))[:few]
-    return frame.iloc[np.sort(chosen)].reset_index(drop=True)
-
-
 def _with_ends(rows: pd.DataFrame, gate: Gate) -> pd.DataFrame:
     """Return the rows with the scale, which is the real rows', at who was not judged too."""
     ends = list(_ENDS)
-    rows[ends] = rows.groupby("score")[ends].transform("first")
+    rows[ends] = rows[ends].fillna(rows.groupby("score")[ends].transform("first"))
     asked = {criterion.name: float(getattr(gate, criterion.setting)) for criterion in CRITERIA}
     rows["limit"] = rows["limit"].fillna(rows["score"].map(asked))
     names = [part.split()[0] for part in _SCHEMA.split(", ")]

@@ -38,8 +38,8 @@ CRITERIA = (
     Criterion("pairs", "likeness of pairs of columns", "min_pairs", 1.0),
     Criterion("utility", "TSTR as a share of TRTR", "min_utility", 1.0),
     Criterion("dcr_share", "share of rows nearer to training rows", "max_dcr_share", 0.5),
-    Criterion("nndr_gap", "NNDR below that of real rows", "max_nndr_gap", 0.0),
-    Criterion("exact", "copies beyond those real rows have", "max_exact", 0.0),
+    Criterion("nndr_gap", "NNDR lower by training rows", "max_nndr_gap", 0.0),
+    Criterion("exact", "copies beyond those of held-out rows", "max_exact", 0.0),
     Criterion("membership", "membership advantage", "max_membership", 0.0),
 )
 
@@ -121,15 +121,13 @@ def decide(
     Args:
         criterion: which score.
         found: of the synthesizer, of a half of the real rows, and of independent columns.
-        expected: mean and standard deviation between sets of real rows, for scores that have them.
+        expected: mean and standard deviation that real rows have, for scores that have them.
         settings: the limits.
         about: a note on the value, or on why there is none.
     """
     own, half, independent = (_value(scores[criterion.name]) for scores in found)
     asked = float(getattr(settings, criterion.setting))
-    reached = _reached(
-        criterion, found[0][criterion.name], found[1][criterion.name], expected.get(criterion.name)
-    )
+    reached = _reached(criterion, found[1][criterion.name], expected.get(criterion.name))
     limit = (
         asked
         if reached is None
@@ -156,17 +154,16 @@ def decide(
 
 
 def _reached(
-    criterion: Criterion, own: Measured | None, half: Measured | None, expected: Measured | None
+    criterion: Criterion, half: Measured | None, expected: Measured | None
 ) -> float | None:
     """Return the worst score that real rows have, but for one in hundreds; None: unknown."""
-    # Half of the rows may be too few for a score that all of them have.
-    known = half or (own and replace(own, value=criterion.ideal))
+    known = expected or half
     if known is None:
         return None
     perfect = expected.value if expected else criterion.ideal
-    error = expected.error if expected else known.error
-    worse = max(criterion.sign * known.value, criterion.sign * perfect)
-    return criterion.sign * (worse + STANDARD_ERRORS * error)
+    values = [perfect] if half is None else [perfect, half.value]
+    worse = max(criterion.sign * value for value in values)
+    return criterion.sign * (worse + STANDARD_ERRORS * known.error)
 
 
 def _reason(criterion: Criterion, score: Score, asked: float) -> str:

@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from rehearsal.errors import RehearsalError
+from rehearsal.errors import RehearsalError, without_secrets
 
 _DONE, _RAISED = b"\x00", b"\x01"
 _END_SECONDS = 5.0
@@ -33,8 +33,8 @@ class ChildDied(RehearsalError):  # noqa: N818  it is not the parent that failed
     """The child process gave no result; `reason` says why."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+        self.reason = without_secrets(reason)
+        super().__init__(self.reason)
 
 
 def run_in_child(

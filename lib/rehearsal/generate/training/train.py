@@ -71,7 +71,14 @@ def train(prepared: Prepared, folder: str, checkpoints: str) -> Trained:
 def _train_base(
     prepared: Prepared, task: Task, snapshot: Snapshot, staged: str, version: str
 ) -> dict[str, Any]:
-    n_training = snapshot.whole(TRAINING).n_rows
+    n_training, n_validation = (snapshot.whole(p).n_rows for p in (TRAINING, VALIDATION))
+    # Parts are drawn row by row, so that of very few rows one may be empty.
+    if n_training == 0 or (n_validation == 0 and task.settings.private is None):
+        reason = (
+            f"{n_training} requests to learn from and {n_validation} held out to decide when to "
+            "stop: none of either will not do; take a longer replay range"
+        )
+        return {"status": "failed", "reason": reason}
     if task.kind != "mixture" or n_training <= SPARK_ROWS:
         return train_generator(prepared.spark, task, snapshot, version)
     from rehearsal.generate.training.em_spark import train_mixture
@@ -99,7 +106,7 @@ def _bins(prepared: Prepared, snapshot: Snapshot) -> list[Bin]:
     least = prepared.settings.generator.min_rows
     by_place: dict[int, list[Share]] = {}
     for share in prepared.drifting:
-        if share.n_kept >= least:
+        if share.n_learnt >= least:
             by_place.setdefault(share.bin, []).append(share)
     return [_bin(prepared, snapshot, place, held) for place, held in sorted(by_place.items())]
 

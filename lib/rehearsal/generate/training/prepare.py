@@ -165,7 +165,8 @@ class Prepared:
     ) -> Codec:
         """Return the codec an attempt on the same rows and settings left, else one fitted now."""
         rows = pd.util.hash_pandas_object(frame, index=False).to_numpy().sum()
-        known = self.settings.generator.model_dump_json()
+        # Noise is drawn, and budget spent, anew only where the codec itself may differ.
+        known = self.settings.generator.model_dump_json(exclude={"gate"})
         key = short_hash("private codec", rows, known, self.fields, keep, self.seed)
         checkpoint = Checkpoint(self.checkpoints, key) if self.checkpoints else None
         kept = checkpoint.finished("codec") if checkpoint else None

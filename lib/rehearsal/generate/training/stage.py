@@ -1,5 +1,6 @@
 """From the request log to a training snapshot: integer Parquet files per bin, in scratch."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from rehearsal.errors import SettingsError
 from rehearsal.generate.codec.encode import Codec
 from rehearsal.generate.training.reader import Files
 from rehearsal.seeds import derive_seed, hash_order
@@ -134,7 +136,7 @@ def _describe(spark: SparkSession, columns: tuple[str, ...], folder: str) -> Sna
     )
     # Bounded: three rows per segment.
     known = counted.orderBy("bin", "part", "segment").collect()
-    urls = sorted(written.inputFiles())
+    urls = sorted(as_files(url) for url in written.inputFiles())
     sizes: dict[tuple[int, str], int] = {}
     sums: dict[int, int] = {}
     for row in known:
@@ -154,17 +156,33 @@ def _files(urls: Sequence[str], place: int, part: str, columns: tuple[str, ...])
 
 
 def scratch(settings: Settings, name: str) -> str:
-    """Return the folder of this name under the scratch path."""
-    base = settings.output.scratch_path
+    """Return the folder of this name under the scratch path, as Spark and all else can reach it.
+
+    Raises:
+        SettingsError: it lies where only Spark does.
+    """
+    base = as_files(settings.output.scratch_path)
+    if base.startswith("dbfs:"):
+        raise SettingsError(
+            f"output.scratch: {base} can be reached by Spark only, and training reads files there; "
+            "give a folder of a volume (/Volumes/...) or a URL of the cloud's storage"
+        )
     if "://" not in base:
         base = str(Path(base.removeprefix("file:")).resolve())
     return f"{base}/{name}"
 
 
+def as_files(url: str) -> str:
+    """Return the path of what lies in a Databricks volume, which is mounted; other URLs as is."""
+    return re.sub("^dbfs:/+Volumes/", "/Volumes/", url)
+
+
 @contextmanager
 def scratch_folder(settings: Settings, name: str) -> Iterator[str]:
-    """Own a folder under the scratch path, and delete it with all it holds."""
+    """Own a folder under the scratch path, empty at first, and delete it with all it holds."""
     folder = scratch(settings, name)
+    # An attempt that was killed has left its rows, and how far it was.
+    delete_folder(folder)
     try:
         yield folder
     finally:

@@ -209,8 +209,9 @@ def one_by_one(world: World, base: bytes, n: int) -> float:
     spent = 0.0
     for share in chosen:
         parts = (world.snapshot.of(share.bin, part) for part in (TRAINING, VALIDATION))
+        place = [share.position]
         own = [
-            _of_segments(read_rows(p.files, p.n_rows, world.task.profiles), [share.position])
+            _of_segments(read_rows(p.files, p.n_rows, world.task.profiles), place, place)
             for p in parts
         ]
         began = time.process_time()

@@ -34,7 +34,7 @@ from rehearsal.generate.training.profiles import effect_sizes, fit_profiles, seg
 from rehearsal.generate.training.progress import watching
 from rehearsal.generate.training.reader import Files
 from rehearsal.generate.training.run import train_adapters, train_generator
-from rehearsal.generate.training.stage import TRAINING, VALIDATION, Part, Snapshot
+from rehearsal.generate.training.stage import TEST, TRAINING, VALIDATION, Part, Snapshot
 from rehearsal.generate.training.task import Bin, Task
 from rehearsal.session import get_session
 from rehearsal.settings import Generator, Spark
@@ -78,10 +78,15 @@ class World:
         random = np.random.default_rng(7)
         features = random.normal(size=(n, FEATURES))
         counts = {f"s{i:05d}": int(random.integers(200, 2001)) for i in range(n)}
+        parts = {
+            (segment, part): round(rows * share)
+            for segment, rows in counts.items()
+            for part, share in ((TEST, 0.15), (VALIDATION, 0.15), (TRAINING, 0.7))
+        }
         truth = Truth(random, features)
         sample = truth.rows(random.integers(0, n, 20_000))
         codec = fit_codec_frame(sample, fields_of(sample, ["type"]), SETTINGS)
-        shares = plan_shares(counts, sorted(counts), SETTINGS)
+        shares = plan_shares(parts, sorted(counts), SETTINGS)
         long = [
             {"segment_id": segment, "feature": f"f{j}", "effect_size": value}
             for segment, values in zip(sorted(counts), features, strict=True)
@@ -204,8 +209,9 @@ def one_by_one(world: World, base: bytes, n: int) -> float:
     spent = 0.0
     for share in chosen:
         parts = (world.snapshot.of(share.bin, part) for part in (TRAINING, VALIDATION))
+        place = [share.position]
         own = [
-            _of_segments(read_rows(p.files, p.n_rows, world.task.profiles), [share.position])
+            _of_segments(read_rows(p.files, p.n_rows, world.task.profiles), place, place)
             for p in parts
         ]
         began = time.process_time()

@@ -16,6 +16,7 @@ from rehearsal.errors import ModelError
 from rehearsal.generate.codec.encode import Codec
 from rehearsal.generate.codec.fit_codec import fields_of, fit_codec_frame
 from rehearsal.generate.models.generator import load_generator
+from rehearsal.generate.training.checkpoint import Checkpoint
 from rehearsal.generate.training.distribute import fit_distributed, run_processes
 from rehearsal.generate.training.feed import Files
 from rehearsal.generate.training.pack import pack, unpack
@@ -101,11 +102,14 @@ def test_two_processes_train_as_one_the_same_every_time_and_tell_why_one_of_them
     assert made.layout.sizes == codec.sizes
 
 
-def test_more_processes_than_run_at_once_are_refused_at_once(spark: SparkSession) -> None:
-    task = Task(
-        "vae", "{}", np.zeros((1, 0)), SETTINGS.model_copy(update={"processes": 3}), 5, "", ""
-    )
+def test_more_processes_than_run_at_once_are_refused_and_what_was_finished_needs_none(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    settings, kept = SETTINGS.model_copy(update={"processes": 3}), str(tmp_path)
+    task = Task("vae", "{}", np.zeros((1, 0)), settings, 5, kept, "")
     part = Part(Files((), ()), 0)
-    told = fit_distributed(spark, task, part, part)
+    Checkpoint(kept, "done").finish("all", pack({"status": "fitted", "weights": b"w"}))
+    assert fit_distributed(spark, task, part, part, "done")["weights"] == b"w"
+    told = fit_distributed(spark, task, part, part, "key")
     assert told["status"] == "failed"
     assert "generator.processes is 3, and local[2] runs 2 at once" in told["reason"]

@@ -9,15 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from rehearsal.configure import parse_settings
 from rehearsal.generate.codec.encode import Codec
 from rehearsal.generate.fit import Outcome, fit_generators
 from rehearsal.generate.models.private_em import PASSES
 from rehearsal.generate.publish import publish
+from rehearsal.generate.training.plan import plan_private
 from rehearsal.generate.training.prepare import Prepared, Sources
-from rehearsal.generate.training.private_rows import part_of_row, private_rows, rows_of_users
-from rehearsal.generate.training.stage import TEST
+from rehearsal.generate.training.private_rows import rows_of_users
+from rehearsal.generate.training.rows import count_sound, first_rows, near_rows, part_of_row
+from rehearsal.generate.training.stage import TEST, TRAINING
 from rehearsal.settings import Settings
 from rehearsal.tables.frames import to_spark
 from rehearsal.tables.schemas import SYNTHESIZERS
@@ -170,21 +173,24 @@ def rows_of(spark: SparkSession, users: Any) -> DataFrame:
 def test_a_user_who_leaves_changes_no_other_users_row(
     spark: SparkSession, prepared: Prepared
 ) -> None:
-    shares = replace(prepared).shares
+    generator = prepared.settings.generator
 
-    def chosen(users: Any) -> dict[str, tuple[str, int]]:
-        part = part_of_row(["s0"], prepared.settings.generator, 3)
-        held = rows_of_users(rows_of(spark, users), 4, 3).withColumn("part", part)
-        planned = [replace(share, segment_id=f"s{n}") for n, share in enumerate(shares[:3])]
-        found = private_rows(held, planned, 3).select("request_id", "user_id", "part", "position")
-        return {row[0]: tuple(row[1:]) for row in found.collect()}
+    def used(users: Any) -> dict[str, tuple[str, str, int]]:
+        held = rows_of_users(rows_of(spark, users), 4, 3).withColumn("part", part_of_row(generator))
+        counts, _ = count_sound(held, F.lit(False))
+        shares = plan_private(counts, ["s0"], ["s0", "s1", "s2"], generator)
+        planned = first_rows(near_rows(held, shares, 3))
+        found = planned.select("request_id", "user_id", "part", "position").collect()
+        return {row[0]: tuple(row[1:]) for row in found}
 
-    everyone, without = chosen(range(40)), chosen(range(1, 40))
-    assert len(everyone) == 40 * 4
+    everyone, without = used(range(40)), used(range(1, 40))
     assert without == {key: row for key, row in everyone.items() if row[0] != "u0"}
-    tested = [row for row in everyone.values() if row[1] == TEST]
-    assert 0 < len(tested) < 30
-    assert {row[2] for row in tested} == {0}
+    assert {row[1] for row in everyone.values()} == {TEST, TRAINING}
+    # All but the test rows of the segments that do not drift.
+    test = [row for row in everyone.values() if row[1] == TEST]
+    assert {row[2] for row in test} == {0}
+    assert 0 < len(test) < 30
+    assert 120 < len(everyone) < 160
 
 
 def test_more_rows_than_the_driver_is_to_hold_are_refused(prepared: Prepared) -> None:
@@ -192,5 +198,5 @@ def test_more_rows_than_the_driver_is_to_hold_are_refused(prepared: Prepared) ->
 
     generator = prepared.settings.generator.model_copy(update={"max_total_rows": 1_000})
     settings = prepared.settings.model_copy(update={"generator": generator})
-    with pytest.raises(SettingsError, match=r"2,00\d requests, generator.max_total_rows is 1,000"):
+    with pytest.raises(SettingsError, match=r"1,8\d\d requests, generator.max_total_rows is 1,000"):
         _ = replace(prepared, settings=settings).shares

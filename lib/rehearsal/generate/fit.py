@@ -155,13 +155,17 @@ def _training_told(prepared: Prepared, trained: Trained, share: Share, added: Ro
     least = prepared.settings.generator.min_rows
     if trained.base["status"] != "fitted":
         return {"status": "failed", "reason": "the generator of all segments failed"}
-    if added is None and share.n_kept < least:
-        reason = f"{share.n_kept} requests, generator.min_rows is {least}"
-        return {"status": "insufficient_data", "reason": reason}
+    if added is not None and added["status"] == "failed":
+        return {"status": "failed", "reason": added["reason"]}
+    # Not trained: a few rows less than planned may have been left, or too few of them held out.
+    if share.n_learnt < least or (added is not None and not added["curve"]):
+        learnt = f"{share.n_training} requests to train on and {share.n_validation} held out"
+        return {
+            "status": "insufficient_data",
+            "reason": f"{learnt}: generator.min_rows is {least}, and a few must be held out",
+        }
     if added is None:
         return {"status": "no_gain", "reason": f"a {prepared.kind} has nothing to add per segment"}
-    if added["status"] == "failed":
-        return {"status": "failed", "reason": added["reason"]}
     gained = added["weights"] is not None
     gain = added["base_nats"] - added["adapted_nats"]
     best = min(added["curve"], key=lambda point: point["validation_nats"]) if gained else {}

@@ -78,9 +78,8 @@ class _Encoded:
         counts = torch.bincount(segment, minlength=len(rows.profiles))
         return cls(tokens, profiles, mean, deviation, kl.sum(1), segment, counts)
 
-    def context(self, at: Tensor, noise: torch.Generator) -> Tensor:
-        """Return a latent drawn for each row of `at`, and its profile."""
-        drawn = torch.randn((len(at), self.mean.shape[1]), generator=noise, device=at.device)
+    def context(self, at: Tensor, drawn: Tensor) -> Tensor:
+        """Return a latent for each row of `at`, by its standard normal draw, and its profile."""
         return torch.cat([self.mean[at] + self.deviation[at] * drawn, self.profiles[at]], dim=1)
 
     def means(self, values: Tensor) -> Tensor:
@@ -140,7 +139,7 @@ class _Fitting:
         device = self.held.mean.device
         self._noise = torch.Generator(device).manual_seed(derive_seed(seed, "adapters"))
         everything = torch.arange(len(self.held.tokens), device=device)
-        self._context = self.held.context(everything, self._noise)
+        self._context = self.held.context(everything, _drawn_apart(self.held, seed))
         n = len(training.profiles)
         self.own = identity(self.decoder, n)
         self.best = identity(self.decoder, n)
@@ -181,11 +180,14 @@ class _Fitting:
     def _step(self, active: Tensor) -> Tensor:
         counts, device = self.training.counts, active.device
         starts = (counts.cumsum(0) - counts)[active]
-        # As many rows of each segment, however few it has.
-        drawn = torch.rand((BATCH_ROWS, len(active)), generator=self._noise, device=device)
-        at = (starts + (drawn.double() * counts[active]).long()).T.flatten()
+        # As many rows of each segment, however few it has; and as many draws of each whether or not
+        # it is active, so that no segment's training depends on another's.
+        rows, latent = (len(counts), BATCH_ROWS), self.training.mean.shape[1]
+        drawn = torch.rand(rows, generator=self._noise, device=device)[active]
+        noise = torch.randn((*rows, latent), generator=self._noise, device=device)[active]
+        at = (starts[:, None] + (drawn.double() * counts[active, None]).long()).flatten()
         segment = active.repeat_interleave(BATCH_ROWS)
-        context = self.training.context(at, self._noise)
+        context = self.training.context(at, noise.flatten(0, 1))
         tokens = self.training.tokens[at]
         nats = adapted_nats(self.decoder, self.own, segment, tokens, context)
         means = nats.view(len(active), BATCH_ROWS).mean(1)
@@ -210,6 +212,19 @@ class _Fitting:
         return torch.cat(parts).double() + held.kl
 
 
+def _drawn_apart(rows: _Encoded, seed: int) -> Tensor:
+    """Return standard normal draws for each row, those of a segment as if it were alone."""
+    device, latent = rows.mean.device, rows.mean.shape[1]
+    parts = [
+        torch.randn(
+            (n, latent), device=device,
+            generator=torch.Generator(device).manual_seed(derive_seed(seed, "held out", place)),
+        )
+        for place, n in enumerate(rows.counts.tolist())
+    ]  # fmt: skip
+    return torch.cat(parts)
+
+
 def fit_adapters(
     base: ConditionalVAE,
     training: Rows,
@@ -222,7 +237,8 @@ def fit_adapters(
 
     An adapter is kept where the held-out rows' mean gain is above CLEAR_ERRORS times its standard
     error, that of the difference row by row. Segments of fewer than `settings.min_rows` rows,
-    or of fewer than MIN_HELD_OUT held out, add nothing.
+    or of fewer than MIN_HELD_OUT held out, add nothing. What a segment adds depends on its place
+    among them, and not on the others' rows.
 
     Args:
         base: the network of all segments, left as it is.

@@ -7,7 +7,7 @@ a file cut short, damaged or written for something else is seen to be so, and is
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -67,6 +67,14 @@ class Checkpoint:
     def finish(self, name: str, data: bytes) -> None:
         """Keep a whole result under a name."""
         self._write(f"finished {name}", {}, data)
+
+    def once(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """Return the whole result kept under a name; where there is none, make and keep it."""
+        known = self.finished(name)
+        if known is None:
+            known = make()
+            self.finish(name, known)
+        return known
 
     def _write(self, name: str, note: _Note, content: bytes) -> None:
         about = {"key": self._key, "name": name, "note": note}

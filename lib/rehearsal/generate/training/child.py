@@ -15,7 +15,7 @@ from typing import Any
 
 from rehearsal.errors import RehearsalError, without_secrets
 
-_DONE, _RAISED = b"\x00", b"\x01"
+_DONE, _RAISED, _RAN_OUT = b"\x00", b"\x01", b"\x02"
 _END_SECONDS = 5.0
 _ALLOCATOR = "jemalloc_bg_thd"
 _PR_SET_PDEATHSIG = 1
@@ -30,10 +30,16 @@ _MORE_MEMORY = (
 
 
 class ChildDied(RehearsalError):  # noqa: N818  it is not the parent that failed
-    """The child process gave no result; `reason` says why."""
+    """The child process gave no result.
 
-    def __init__(self, reason: str) -> None:
-        self.reason = without_secrets(reason)
+    Args:
+        reason: why, without secrets.
+        overtaxed: it may be that it had too much to do: it was killed, or ran out of time or of
+            memory. A part of its work may then be done where all of it could not.
+    """
+
+    def __init__(self, reason: str, *, overtaxed: bool = False) -> None:
+        self.reason, self.overtaxed = without_secrets(reason), overtaxed
         super().__init__(self.reason)
 
 
@@ -80,8 +86,8 @@ def run_in_child(
         child.join()
         receiver.close()
         giver.close()
-    if answer[:1] == _RAISED:
-        raise ChildDied(answer[1:].decode())
+    if answer[:1] != _DONE:
+        raise ChildDied(answer[1:].decode(), overtaxed=answer[:1] == _RAN_OUT)
     return answer[1:]
 
 
@@ -99,10 +105,17 @@ def _given(asked: Connection) -> bytes:
 
 def described(error: Exception) -> str:
     """Return what an exception says of itself; of one for want of memory, what to do too."""
-    told = f"{type(error).__name__}: {error}"[:_LONGEST_REASON].removesuffix(": ")
-    if isinstance(error, MemoryError) or any(sign in told for sign in _NO_MEMORY):
-        return f"out of memory ({told}); {_MORE_MEMORY}"
-    return told
+    told = _named(error)
+    return f"out of memory ({told}); {_MORE_MEMORY}" if _wants_memory(error) else told
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:_LONGEST_REASON].removesuffix(": ")
+
+
+def _wants_memory(error: Exception) -> bool:
+    told = _named(error)
+    return isinstance(error, MemoryError) or any(sign in told for sign in _NO_MEMORY)
 
 
 def _context() -> ForkContext | SpawnContext:
@@ -134,7 +147,7 @@ def _child(
     try:
         answer = _DONE + function(*arguments)
     except Exception as error:  # noqa: BLE001  what it is, is the answer
-        answer = _RAISED + described(error).encode()
+        answer = (_RAN_OUT if _wants_memory(error) else _RAISED) + described(error).encode()
     sender.send_bytes(answer)
     sender.close()
 
@@ -150,12 +163,14 @@ def _die_with(parent: int) -> None:
 def _answer(child: BaseProcess, receiver: Connection, timeout_seconds: float) -> bytes:
     if not receiver.poll(timeout_seconds):
         raise ChildDied(
-            f"no answer within {timeout_seconds:g} s, which generator.task_minutes allows"
+            f"no answer within {timeout_seconds:g} s, which generator.task_minutes allows",
+            overtaxed=True,
         )
     try:
         return receiver.recv_bytes()
     except (EOFError, OSError):
-        raise ChildDied(_end_of(child)) from None
+        reason = _end_of(child)
+        raise ChildDied(reason, overtaxed=(child.exitcode or 0) < 0) from None
 
 
 def _end_of(child: BaseProcess) -> str:

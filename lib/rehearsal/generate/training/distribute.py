@@ -16,6 +16,7 @@ from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
 from rehearsal.errors import ModelError
+from rehearsal.generate.training.checkpoint import Checkpoint
 from rehearsal.generate.training.child import ChildDied, run_in_child
 from rehearsal.generate.training.pack import pack, unpack
 from rehearsal.generate.training.stage import Part
@@ -28,26 +29,32 @@ _LONGEST_REASON = 2000
 
 
 def fit_distributed(
-    spark: SparkSession, task: Task, training: Part, validation: Part, key: str = ""
+    spark: SparkSession, task: Task, training: Part, validation: Part, key: str
 ) -> dict[str, Any]:
     """Return the fields of the generator trained by `processes` processes.
+
+    What an attempt of `key` finished is not trained again.
 
     Args:
         spark: the session.
         task: what is trained.
         training: rows, shared out over the processes.
         validation: rows held out, read by all.
-        key: names what is kept for a later attempt; empty: nothing is kept.
+        key: names what is kept for a later attempt.
 
     Returns:
         `status` 'fitted', weights, curve, best and device; or 'failed' and the reason.
     """
     arguments = (task, training, validation, key)
     settings = task.settings
-    try:
-        result = run_processes(
+
+    def train() -> bytes:
+        return run_processes(
             spark, settings.processes, _train_share, arguments, settings.task_minutes * 60
         )
+
+    try:
+        result = Checkpoint(task.checkpoints, key).once("all", train)
     except ModelError as error:
         return {"status": "failed", "reason": str(error)}
     fields: dict[str, Any] = unpack(result)

@@ -48,15 +48,14 @@ def train_mixture(
         validation: the staged validation part; read here, at most `max_total_rows`.
         key: changes with any row or setting.
     """
-    checkpoint = Checkpoint(task.checkpoints, key)
-    known = checkpoint.finished("all")
-    if known is None:
-        try:
-            known = pack_fitted(_fitted(task, training, n_training, validation))
-        except Exception as error:  # noqa: BLE001  a training that fails is an outcome, as in a task
-            return {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:2000]}
-        checkpoint.finish("all", known)
-    found: dict[str, Any] = unpack(known)
+
+    def fit() -> bytes:
+        return pack_fitted(_fitted(task, training, n_training, validation))
+
+    try:
+        found: dict[str, Any] = unpack(Checkpoint(task.checkpoints, key).once("all", fit))
+    except Exception as error:  # noqa: BLE001  a training that fails is an outcome, as in a task
+        return {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:2000]}
     return found
 
 

@@ -16,25 +16,16 @@ from rehearsal.generate.models.privacy import Spend, spend
 from rehearsal.generate.models.private_em import PASSES
 from rehearsal.generate.sampling.budget import most_drifting, plan_budget
 from rehearsal.generate.training.checkpoint import Checkpoint
-from rehearsal.generate.training.plan import CONTEXT, Share, plan_shares
-from rehearsal.generate.training.private_rows import (
-    part_of_row,
-    plan_private,
-    private_rows,
-    rows_of_users,
-)
+from rehearsal.generate.training.plan import CONTEXT, Share, plan_private, plan_shares
+from rehearsal.generate.training.private_rows import rows_of_users
 from rehearsal.generate.training.profiles import (
     Profiles,
     effect_sizes,
     fit_profiles,
     segment_vectors,
 )
-from rehearsal.generate.training.stage import (
-    TRAINING,
-    count_sound,
-    logged_rows,
-    training_rows,
-)
+from rehearsal.generate.training.rows import count_sound, first_rows, near_rows, part_of_row
+from rehearsal.generate.training.stage import TRAINING, placed_rows, with_attributes
 from rehearsal.names import quoted
 from rehearsal.seeds import derive_seed, short_hash
 from rehearsal.settings import Settings
@@ -89,12 +80,11 @@ class Prepared:
 
     @cached_property
     def _logged(self) -> DataFrame:
-        rows = logged_rows(self.spark, self.settings, self.sources.segments)
-        if self.budget is None:
-            return rows
-        held = rows_of_users(rows, self.budget.private.max_user_rows, self.seed)
-        part = part_of_row(self.chosen, self.settings.generator, self.seed)
-        return held.withColumn("part", part)
+        """The rows of all segments with their part, without their users' attributes."""
+        rows = placed_rows(self.spark, self.settings, self.sources.segments)
+        if self.budget is not None:
+            rows = rows_of_users(rows, self.budget.private.max_user_rows, self.seed)
+        return rows.withColumn("part", part_of_row(self.settings.generator))
 
     @property
     def seed(self) -> int:
@@ -112,16 +102,24 @@ class Prepared:
         return make_rules(self.fields, self.settings.generator)
 
     @cached_property
+    def _rules_name_attributes(self) -> bool:
+        attributes = {field.name for field in self.fields if field.condition} - {"request_type"}
+        ranges = {held.column for held in self._rules.ranges}
+        return not attributes.isdisjoint(ranges | {*self._rules.columns})
+
+    def _ruled(self, rows: DataFrame) -> DataFrame:
+        """Return the rows with all that rules name: attributes, a wide join, only if need be."""
+        return with_attributes(rows, self.settings) if self._rules_name_attributes else rows
+
+    @cached_property
     def _planned(self) -> tuple[list[Share], int]:
         """The shares, and how many rows break a rule: one pass over the log."""
-        generator, broken = self.settings.generator, self._rules.broken()
+        generator = self.settings.generator
+        counts, n_broken = count_sound(self._ruled(self._logged), self._rules.broken())
         if self.budget is None:
-            counts, n_broken = count_sound(self._logged, broken, "segment_id")
-            of_segment = {segment: n for (segment,), n in counts.items()}
-            return plan_shares(of_segment, self.chosen, generator), n_broken
-        parts, n_broken = count_sound(self._logged, broken, "segment_id", "part")
+            return plan_shares(counts, self.chosen, generator), n_broken
         known = sorted(set(self.sources.profiles["segment_id"]))
-        return plan_private(parts, self.chosen, known, generator), n_broken
+        return plan_private(counts, self.chosen, known, generator), n_broken
 
     @property
     def n_left_out(self) -> int:
@@ -140,9 +138,13 @@ class Prepared:
     @cached_property
     def rows(self) -> DataFrame:
         """The planned rows of all segments; kept."""
-        sound = self._logged.where(~self._rules.broken())
-        planned = training_rows if self.budget is None else private_rows
-        return planned(sound, self.shares, self.seed).persist()
+        return self.planned_rows().persist()
+
+    def planned_rows(self) -> DataFrame:
+        """Return the planned rows; users' attributes are joined to no more rows than need be."""
+        near = self._ruled(near_rows(self._logged, self.shares, self.seed))
+        planned = first_rows(near.where(~self._rules.broken()))
+        return planned if self._rules_name_attributes else with_attributes(planned, self.settings)
 
     @cached_property
     def codec(self) -> Codec:
@@ -163,7 +165,8 @@ class Prepared:
     ) -> Codec:
         """Return the codec an attempt on the same rows and settings left, else one fitted now."""
         rows = pd.util.hash_pandas_object(frame, index=False).to_numpy().sum()
-        known = self.settings.generator.model_dump_json()
+        # Noise is drawn, and budget spent, anew only where the codec itself may differ.
+        known = self.settings.generator.model_dump_json(exclude={"gate"})
         key = short_hash("private codec", rows, known, self.fields, keep, self.seed)
         checkpoint = Checkpoint(self.checkpoints, key) if self.checkpoints else None
         kept = checkpoint.finished("codec") if checkpoint else None

@@ -1,15 +1,16 @@
 """From the request log to a training snapshot: integer Parquet files per bin, in scratch."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from rehearsal.errors import SettingsError
 from rehearsal.generate.codec.encode import Codec
-from rehearsal.generate.training.plan import Share
 from rehearsal.generate.training.reader import Files
 from rehearsal.seeds import derive_seed, hash_order
 from rehearsal.settings import Generator, Settings
@@ -19,11 +20,6 @@ from rehearsal.tables.source import read_requests, read_users
 TRAINING, VALIDATION, TEST = "training", "validation", "test"
 FILES_PER_PROCESS = 4
 MAX_FILE_ROWS = 100_000
-_SHARE = (
-    "segment_id string, position int, bin int, fraction double, n_kept long, n_test long, "
-    "n_validation long"
-)
-_HALF_RANGE = float(1 << 63)
 
 
 @dataclass(frozen=True)
@@ -61,91 +57,41 @@ class Snapshot:
         return self.parts.get((place, part), Part(Files((), self.columns), 0))
 
 
-def logged_rows(
-    spark: SparkSession,
-    settings: Settings,
-    segments: DataFrame,
-    targeted: DataFrame | None = None,
-) -> DataFrame:
-    """Return the valid requests of the replay range with their segment.
+def placed_rows(spark: SparkSession, settings: Settings, segments: DataFrame) -> DataFrame:
+    """Return the valid requests of the replay range with `segment_id`.
 
     Args:
         spark: the session.
         settings: sources and replay range.
         segments: (user_id, segment_id), each user once; other users are `cold`.
-        targeted: (segment_id, request_type), few: the only cells wanted; None: all.
-
-    Returns:
-        Requests with `segment_id` and the profile attributes; null for users without a profile.
     """
     span = settings.replay
     requests = read_requests(spark, settings, span.start, span.end, timeless=False).rows
     placed = requests.join(segments.select("user_id", "segment_id"), "user_id", "left")
-    rows = placed.withColumn("segment_id", F.coalesce("segment_id", F.lit(COLD)))
-    if targeted is not None:
-        rows = rows.join(F.broadcast(targeted), ["segment_id", "request_type"])
+    return placed.withColumn("segment_id", F.coalesce("segment_id", F.lit(COLD)))
+
+
+def with_attributes(rows: DataFrame, settings: Settings) -> DataFrame:
+    """Return the rows with their users' profile attributes; null for users without a profile."""
     if settings.users is None:
         return rows
-    return rows.join(read_users(spark, settings.users).rows, "user_id", "left")
+    return rows.join(read_users(rows.sparkSession, settings.users).rows, "user_id", "left")
 
 
-def count_sound(
-    rows: DataFrame, broken: Column, *by: str
-) -> tuple[dict[tuple[str, ...], int], int]:
-    """Return values of `by` -> sound rows, and how many rows are broken.
+def logged_rows(
+    spark: SparkSession, settings: Settings, segments: DataFrame, targeted: DataFrame
+) -> DataFrame:
+    """Return the valid requests of the wanted cells with `segment_id` and profile attributes.
 
-    Bounded by the number of segments, or of segments and parts.
+    Args:
+        spark: the session.
+        settings: sources and replay range.
+        segments: (user_id, segment_id), each user once; other users are `cold`.
+        targeted: (segment_id, request_type), few: the only cells wanted.
     """
-    counted = rows.groupBy(*by).agg(
-        F.count_if(~broken).alias("n"), F.count_if(broken).alias("n_broken")
-    )
-    found = counted.collect()
-    sound = {tuple(row[name] for name in by): row["n"] for row in found}
-    return sound, sum(row["n_broken"] for row in found)
-
-
-def training_rows(rows: DataFrame, shares: Sequence[Share], seed: int) -> DataFrame:
-    """Return the planned rows of every segment, with `position`, `bin`, `part` and `place` in it.
-
-    Which rows, and which part, depends on (seed, request_id) alone. Rows that cannot be among the
-    first of their segment are left out before anything is shuffled.
-    """
-    spark = rows.sparkSession
-    plan = spark.createDataFrame(
-        [
-            (s.segment_id, s.position, s.bin, _reach(s), s.n_kept, s.n_test, s.n_validation)
-            for s in shares
-        ],
-        _SHARE,
-    )
-    hashed = hash_order(derive_seed(seed, "training"), "request_id")
-    placed = rows.join(F.broadcast(plan), "segment_id").withColumn("order", hashed)
-    near = placed.where(F.col("order") <= F.lit(_HALF_RANGE) * (2 * F.col("fraction") - 1))
-    by_hash = Window.partitionBy("segment_id").orderBy("order", "request_id")
-    ranked = near.withColumn("place", F.row_number().over(by_hash))
-    held_out = F.col("n_test") + F.col("n_validation")
-    part = F.when(F.col("place") <= F.col("n_test"), F.lit(TEST)).when(
-        F.col("place") <= held_out, F.lit(VALIDATION)
-    )
-    before = F.when(F.col("place") <= F.col("n_test"), F.lit(0)).when(
-        F.col("place") <= held_out, F.col("n_test")
-    )
-    kept = ranked.where(F.col("place") <= F.col("n_kept"))
-    return kept.withColumns(
-        {
-            "part": part.otherwise(F.lit(TRAINING)),
-            "place": F.col("place") - before.otherwise(held_out),
-        }
-    ).drop("order", "fraction", "n_kept", "n_test", "n_validation")
-
-
-def _reach(share: Share) -> float:
-    """Return the share of the hash range that holds the first `n_kept` rows, with room to spare.
-
-    Eight standard deviations of the number of rows found in it.
-    """
-    wanted = share.n_kept + 8 * share.n_kept**0.5 + 8
-    return float(min(1.0, wanted / share.n_logged))
+    placed = placed_rows(spark, settings, segments)
+    wanted = placed.join(F.broadcast(targeted), ["segment_id", "request_type"])
+    return with_attributes(wanted, settings)
 
 
 def stage(
@@ -154,7 +100,7 @@ def stage(
     """Write the rows as codes, in random order, by bin and part; describe them.
 
     Args:
-        rows: `training_rows`.
+        rows: the planned rows, with `bin`, `part` and `position`.
         codec: makes the codes.
         folder: where to write; its owner deletes it.
         settings: the section `generator`; every training process is to have files of its own.
@@ -190,7 +136,7 @@ def _describe(spark: SparkSession, columns: tuple[str, ...], folder: str) -> Sna
     )
     # Bounded: three rows per segment.
     known = counted.orderBy("bin", "part", "segment").collect()
-    urls = sorted(written.inputFiles())
+    urls = sorted(as_files(url) for url in written.inputFiles())
     sizes: dict[tuple[int, str], int] = {}
     sums: dict[int, int] = {}
     for row in known:
@@ -210,17 +156,33 @@ def _files(urls: Sequence[str], place: int, part: str, columns: tuple[str, ...])
 
 
 def scratch(settings: Settings, name: str) -> str:
-    """Return the folder of this name under the scratch path."""
-    base = settings.output.scratch_path
+    """Return the folder of this name under the scratch path, as Spark and all else can reach it.
+
+    Raises:
+        SettingsError: it lies where only Spark does.
+    """
+    base = as_files(settings.output.scratch_path)
+    if base.startswith("dbfs:"):
+        raise SettingsError(
+            f"output.scratch: {base} can be reached by Spark only, and training reads files there; "
+            "give a folder of a volume (/Volumes/...) or a URL of the cloud's storage"
+        )
     if "://" not in base:
         base = str(Path(base.removeprefix("file:")).resolve())
     return f"{base}/{name}"
 
 
+def as_files(url: str) -> str:
+    """Return the path of what lies in a Databricks volume, which is mounted; other URLs as is."""
+    return re.sub("^dbfs:/+Volumes/", "/Volumes/", url)
+
+
 @contextmanager
 def scratch_folder(settings: Settings, name: str) -> Iterator[str]:
-    """Own a folder under the scratch path, and delete it with all it holds."""
+    """Own a folder under the scratch path, empty at first, and delete it with all it holds."""
     folder = scratch(settings, name)
+    # An attempt that was killed has left its rows, and how far it was.
+    delete_folder(folder)
     try:
         yield folder
     finally:

@@ -4,7 +4,7 @@ A training runs in a child process, so that its death is an outcome and not the 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -71,13 +71,12 @@ def train_all(task: Task, training: Part, validation: Part, key: str) -> dict[st
     Raises:
         ChildDied: the training failed, was killed or took too long; says which.
     """
-    checkpoint = Checkpoint(task.checkpoints, key)
-    known = checkpoint.finished("all")
-    if known is None:
-        arguments = (task, training, validation, key)
-        known = run_in_child(train_share, arguments, task.settings.task_minutes * 60)
-        checkpoint.finish("all", known)
-    found: dict[str, Any] = unpack(known)
+    arguments = (task, training, validation, key)
+
+    def train() -> bytes:
+        return run_in_child(train_share, arguments, task.settings.task_minutes * 60)
+
+    found: dict[str, Any] = unpack(Checkpoint(task.checkpoints, key).once("all", train))
     return found
 
 
@@ -119,8 +118,10 @@ def pack_fitted(fitted: Fitted) -> bytes:
 def train_bin(task: Task, base: bytes, held: Bin) -> list[dict[str, Any]]:
     """Train what each segment of a bin adds to the generator of all segments.
 
-    A bin whose training dies is trained in halves, and so on, until the one segment that is the
-    reason is alone; only that one is lost. Another attempt tries it again.
+    A bin whose training was killed, or ran out of time or memory, is trained in halves, and so on,
+    until the one segment that is the reason is alone; only that one is lost, and what the others
+    are given does not depend on it. Another attempt tries it again. Of any other death, such as
+    files that cannot be read, no part of the bin would be spared, and all of it is lost at once.
 
     Returns:
         Per segment: position, status, reason, weights or None, base_nats, adapted_nats, curve.
@@ -130,38 +131,35 @@ def train_bin(task: Task, base: bytes, held: Bin) -> list[dict[str, Any]]:
     if known is not None:
         found: list[dict[str, Any]] = unpack(known)["rows"]
         return found
-    rows = _train_or_halve(task, base, held)
+    rows = _train_or_halve(task, base, held, sorted(held.segments))
     if all(row["status"] == "fitted" for row in rows):
         checkpoint.finish("bin", pack({"rows": rows}))
     return rows
 
 
-def _train_or_halve(task: Task, base: bytes, held: Bin) -> list[dict[str, Any]]:
+def _train_or_halve(
+    task: Task, base: bytes, held: Bin, positions: Sequence[int]
+) -> list[dict[str, Any]]:
+    arguments = (task, base, held, positions)
     try:
-        return _in_child(task, base, held)
+        result = run_in_child(_train_segments, arguments, task.settings.task_minutes * 60)
     except ChildDied as death:
-        positions = sorted(held.segments)
-        if len(positions) == 1:
-            return [{"position": positions[0], "status": "failed", "reason": str(death)[:2000]}]
-    middle = len(positions) // 2
-    halves = [
-        replace(held, segments={position: held.segments[position] for position in half})
-        for half in (positions[:middle], positions[middle:])
-    ]
-    return [row for half in halves for row in _train_or_halve(task, base, half)]
-
-
-def _in_child(task: Task, base: bytes, held: Bin) -> list[dict[str, Any]]:
-    result = run_in_child(_train_bin, (task, base, held), task.settings.task_minutes * 60)
+        if len(positions) == 1 or not death.overtaxed:
+            failed = {"status": "failed", "reason": str(death)[:2000]}
+            return [{"position": position, **failed} for position in positions]
+        middle = len(positions) // 2
+        halves = positions[:middle], positions[middle:]
+        return [row for half in halves for row in _train_or_halve(task, base, held, half)]
     rows: list[dict[str, Any]] = unpack(result)["rows"]
     return rows
 
 
-def _train_bin(task: Task, base: bytes, held: Bin) -> bytes:
-    positions = sorted(held.segments)
+def _train_segments(task: Task, base: bytes, held: Bin, positions: Sequence[int]) -> bytes:
+    """Train some of a bin's segments, in the places they have among all of it."""
+    places = sorted(held.segments)
     # Rows first: if they cannot be read, that is found in less time than torch takes to load.
     training, validation = (
-        _of_segments(read_rows(part.files, part.n_rows, task.profiles), positions)
+        _of_segments(read_rows(part.files, part.n_rows, task.profiles), positions, places)
         for part in (held.training, held.validation)
     )
     start_torch()
@@ -172,7 +170,7 @@ def _train_bin(task: Task, base: bytes, held: Bin) -> bytes:
     network = load_generator(task.kind, layout, base)
     if not isinstance(network, ConditionalVAE):
         raise TypeError(f"a {network.kind} takes no adapters")
-    seed = derive_seed(task.seed, "adapters", *(held.segments[p] for p in positions))
+    seed = derive_seed(task.seed, "adapters", *(held.segments[place] for place in places))
     report = reporter(task.progress, f"bin {held.place}: {len(positions)} segments")
     fits = fit_adapters(network, training, validation, task.settings, seed, report)
     rows = [
@@ -184,13 +182,14 @@ def _train_bin(task: Task, base: bytes, held: Bin) -> bytes:
             "adapted_nats": fit.adapted_nats,
             "curve": [asdict(point) for point in fit.curve],
         }
-        for position, fit in zip(positions, fits, strict=True)
+        for position, fit in zip(places, fits, strict=True)
+        if position in positions
     ]
     return pack({"rows": rows})
 
 
-def _of_segments(rows: Rows, positions: Sequence[int]) -> Rows:
-    """Return the rows of these segments, numbered from 0 in their order."""
+def _of_segments(rows: Rows, positions: Sequence[int], places: Sequence[int]) -> Rows:
+    """Return the rows of the segments at `positions`, each numbered by its place in `places`."""
     held = np.isin(rows.segment, positions)
-    local = np.searchsorted(positions, rows.segment[held])
-    return Rows(rows.codes[held], local, rows.profiles[list(positions)])
+    local = np.searchsorted(places, rows.segment[held])
+    return Rows(rows.codes[held], local, rows.profiles[list(places)])

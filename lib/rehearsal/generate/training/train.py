@@ -1,8 +1,8 @@
 """All trainings of a step: stage once, the generator of all segments, then what segments add."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from pyspark.sql import functions as F
@@ -62,7 +62,7 @@ def train(prepared: Prepared, folder: str, checkpoints: str) -> Trained:
     base = _train_base(prepared, task, snapshot, staged, version)
     added: dict[int, dict[str, Any]] = {}
     if base["status"] == "fitted" and prepared.kind == "vae":
-        held = _bins(prepared, snapshot)
+        held = _bins(prepared, snapshot, base["weights"])
         rows = train_adapters(prepared.spark, task, base["weights"], held) if held else []
         added = {row["position"]: row for row in rows}
     return Trained(snapshot, version, base, added)
@@ -71,7 +71,14 @@ def train(prepared: Prepared, folder: str, checkpoints: str) -> Trained:
 def _train_base(
     prepared: Prepared, task: Task, snapshot: Snapshot, staged: str, version: str
 ) -> dict[str, Any]:
-    n_training = snapshot.whole(TRAINING).n_rows
+    n_training, n_validation = (snapshot.whole(p).n_rows for p in (TRAINING, VALIDATION))
+    # Parts are drawn row by row, so that of very few rows one may be empty.
+    if n_training == 0 or (n_validation == 0 and task.settings.private is None):
+        reason = (
+            f"{n_training} requests to learn from and {n_validation} held out to decide when to "
+            "stop: none of either will not do; take a longer replay range"
+        )
+        return {"status": "failed", "reason": reason}
     if task.kind != "mixture" or n_training <= SPARK_ROWS:
         return train_generator(prepared.spark, task, snapshot, version)
     from rehearsal.generate.training.em_spark import train_mixture
@@ -88,28 +95,31 @@ def segment_version(prepared: Prepared, snapshot: Snapshot, share: Share) -> str
 
 
 def _version(prepared: Prepared, fingerprint: str, what: str) -> str:
-    known = prepared.settings.generator.model_dump(mode="json", exclude={"gate"})
-    told = json.dumps(known, sort_keys=True)
-    profiles = prepared.axes.to_json()
-    return short_hash(told, prepared.kind, prepared.seed, fingerprint, profiles, what)
+    generator = prepared.settings.generator
+    known = generator.model_dump(mode="json", exclude={"gate"})
+    # Of the gate's limits this one has a say in which weights are kept.
+    told = json.dumps(known | {"max_membership": generator.gate.max_membership}, sort_keys=True)
+    # Other values may have the same codes, so that the fingerprint does not tell them apart.
+    described = prepared.codec.to_json(), prepared.axes.to_json()
+    return short_hash(told, prepared.kind, prepared.seed, fingerprint, *described, what)
 
 
-def _bins(prepared: Prepared, snapshot: Snapshot) -> list[Bin]:
+def _bins(prepared: Prepared, snapshot: Snapshot, base: bytes) -> list[Bin]:
     """Return the bins of the segments that have rows enough to add something themselves."""
     least = prepared.settings.generator.min_rows
     by_place: dict[int, list[Share]] = {}
     for share in prepared.drifting:
-        if share.n_kept >= least:
+        if share.n_learnt >= least:
             by_place.setdefault(share.bin, []).append(share)
-    return [_bin(prepared, snapshot, place, held) for place, held in sorted(by_place.items())]
-
-
-def _bin(prepared: Prepared, snapshot: Snapshot, place: int, held: Sequence[Share]) -> Bin:
-    versions = [segment_version(prepared, snapshot, share) for share in held]
-    return Bin(
-        place,
-        {share.position: share.segment_id for share in held},
-        snapshot.of(place, TRAINING),
-        snapshot.of(place, VALIDATION),
-        short_hash(*versions),
-    )
+    of_base = sha256(base).hexdigest()
+    return [
+        Bin(
+            place,
+            {share.position: share.segment_id for share in held},
+            snapshot.of(place, TRAINING),
+            snapshot.of(place, VALIDATION),
+            # What is added to other weights, of another attempt or machine, fits those alone.
+            short_hash(of_base, *(segment_version(prepared, snapshot, share) for share in held)),
+        )
+        for place, held in sorted(by_place.items())
+    ]

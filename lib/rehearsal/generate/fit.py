@@ -198,7 +198,9 @@ def _judge(
         derive_seed(prepared.seed, "gate"),
         prepared.settings.generator.task_minutes * 60,
     )
-    looked_at = judged_rows(prepared.sound_rows, prepared.codec, judged_as)
+    # Without a generator of all segments, only what an earlier run left is judged.
+    tried = {segment: name for segment, name in judged_as.items() if name in candidates}
+    looked_at = judged_rows(prepared.sound_rows, prepared.codec, tried)
     found = judge_candidates(looked_at, bench).toPandas()
     each = pd.DataFrame({"segment_id": list(judged_as), "judged_as": list(judged_as.values())})
     return each.merge(found, on="judged_as").rename(columns={"judged_as": "judged_on"})

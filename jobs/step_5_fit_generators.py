@@ -34,8 +34,8 @@ def step(job: Job) -> str:
     profiles = store.read(SEGMENT_PROFILES, run_id=job.segmentation.run_id).toPandas()
     sources = Sources(contributions, job.segments(), profiles)
     name = job.settings.segments.name
-    history = read_history(store, name, run_id, profiles)
     prepared = Prepared(job.spark, job.settings, sources)
+    history = read_history(store, name, run_id, profiles, prepared.chosen)
     found = fit_generators(prepared, run_id, history.predecessors, job.note.tell)
     mlflow_run_id = publish(job.settings, run_id, found.synthesizers, found.scores)
     together = {"run_id": run_id, "round": history.round, "segmentation": name}

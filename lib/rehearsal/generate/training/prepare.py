@@ -163,7 +163,8 @@ class Prepared:
     ) -> Codec:
         """Return the codec an attempt on the same rows and settings left, else one fitted now."""
         rows = pd.util.hash_pandas_object(frame, index=False).to_numpy().sum()
-        known = self.settings.generator.model_dump_json()
+        # A limit of the gate that is changed in between draws no second noise.
+        known = self.settings.generator.model_dump_json(exclude={"gate"})
         key = short_hash("private codec", rows, known, self.fields, keep, self.seed)
         checkpoint = Checkpoint(self.checkpoints, key) if self.checkpoints else None
         kept = checkpoint.finished("codec") if checkpoint else None

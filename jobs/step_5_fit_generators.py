@@ -14,6 +14,8 @@ from rehearsal.generate.fit import fit_generators
 from rehearsal.generate.predecessors import read_history
 from rehearsal.generate.publish import publish
 from rehearsal.generate.training.prepare import Prepared, Sources
+from rehearsal.generate.training.stage import delete_folder
+from rehearsal.generate.training.train import checkpoints_folder
 from rehearsal.runtime import Job, run_main, step_command
 from rehearsal.tables.frames import to_spark
 from rehearsal.tables.schemas import (
@@ -35,8 +37,8 @@ def step(job: Job) -> str:
     profiles = store.read(SEGMENT_PROFILES, run_id=job.segmentation.run_id).toPandas()
     sources = Sources(contributions, job.segments(), profiles)
     name = job.settings.segments.name
-    history = read_history(store, name, run_id, profiles)
     prepared = Prepared(job.spark, job.settings, sources)
+    history = read_history(store, name, run_id, profiles, prepared.chosen)
     found = fit_generators(prepared, run_id, history.predecessors, job.note.tell)
     mlflow_run_id = publish(job.settings, run_id, found.synthesizers, found.scores)
     together = {"run_id": run_id, "round": history.round, "segmentation": name}
@@ -45,12 +47,14 @@ def step(job: Job) -> str:
     tables = {
         GENERATOR_ROUNDS: pd.DataFrame(found.rounds).assign(**together),
         GENERATOR_SCORES: found.scores.assign(**together),
-        # Last: once it holds the run's rows the step is done.
+        # Last: once it holds the run's rows the step is done, and later runs build on it.
         SYNTHESIZERS: rows,
     }
     for contract, frame in tables.items():
         known = frame.reindex(columns=contract.schema.names)
         store.replace(contract, to_spark(job.spark, known, contract), run_id=run_id)
+    # Not before: an attempt killed up to here would train again, and spend a budget again.
+    delete_folder(checkpoints_folder(prepared, run_id))
     return found.summary
 
 

@@ -25,15 +25,18 @@ from rehearsal.generate.sampling.own_columns import synthetic_id
 from rehearsal.generate.training.prepare import Prepared, Sources
 from rehearsal.runtime import Job
 from rehearsal.settings import Settings
+from rehearsal.tables.contract import TableContract
 from rehearsal.tables.schemas import (
     DRIFT_CONTRIBUTIONS,
     FIDELITY,
+    GENERATOR_ROUNDS,
     GENERATOR_SCORES,
     SEGMENT_PROFILES,
     SYNTHESIZERS,
     SYNTHETIC_REQUESTS,
 )
 from rehearsal.tables.source import admit_requests, open_source
+from rehearsal.tables.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +120,35 @@ def test_scratch_is_empty_after_the_step(summaries: list[str], settings: Setting
     assert summaries
     left = [p for p in Path(settings.output.scratch_path).rglob("*") if p.is_file()]
     assert left == []
+
+
+def test_a_step_killed_before_its_last_table_is_done_again_without_training_again(
+    job: Job, summaries: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = (SYNTHESIZERS, GENERATOR_SCORES, GENERATOR_ROUNDS)
+    before = [sorted_rows(job, contract, "segment_id") for contract in tables]
+    kept: list[dict[str, int]] = []
+    whole, scratch = Store.replace, Path(job.settings.output.scratch_path)
+
+    def killed_once(store: Store, contract: TableContract, rows: Any, **of: Any) -> None:
+        if contract is SYNTHESIZERS:
+            files = scratch.rglob("*.checkpoint")
+            # Whatever is trained writes what came of it.
+            kept.append({str(file): file.stat().st_mtime_ns for file in files})
+            if len(kept) == 1:
+                raise KeyboardInterrupt
+        whole(store, contract, rows, **of)
+
+    monkeypatch.setattr(Store, "replace", killed_once)
+    step = load_step("step_5_fit_generators").step
+    with pytest.raises(KeyboardInterrupt):
+        step(job)
+    assert step(job) == summaries[0]
+    killed, again = kept
+    assert len(killed) >= 2, "the generator of all segments, and a bin of what segments add"
+    assert again == killed
+    assert [sorted_rows(job, contract, "segment_id") for contract in tables] == before
+    assert not list(scratch.rglob("*.checkpoint"))
 
 
 def test_the_budget_is_filled_with_the_types_asked_for(

@@ -21,7 +21,7 @@ from rehearsal.generate.training.prepare import Prepared, Sources
 from rehearsal.generate.training.private_rows import rows_of_users
 from rehearsal.generate.training.rows import count_sound, first_rows, near_rows, part_of_row
 from rehearsal.generate.training.stage import TEST, TRAINING
-from rehearsal.settings import Settings
+from rehearsal.settings import Gate, Settings
 from rehearsal.tables.frames import to_spark
 from rehearsal.tables.schemas import SYNTHESIZERS
 
@@ -161,6 +161,10 @@ def test_a_private_synthesizer_is_logged_without_losses(
 def test_an_attempt_that_goes_on_draws_no_second_noise(prepared: Prepared, tmp_path: Path) -> None:
     first, again = prepared.codec, replace(prepared).codec
     assert first == again
+    generator = prepared.settings.generator
+    stricter = generator.model_copy(update={"gate": Gate(max_c2st=0.6)})
+    settings = prepared.settings.model_copy(update={"generator": stricter})
+    assert replace(prepared, settings=settings).codec == first
     assert replace(prepared, checkpoints=str(tmp_path)).codec != first
     prepared.close()
 

@@ -6,6 +6,7 @@ known by then to show disagreements. No segment adds anything itself. Run 4 is m
 segment for each who can serve.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -27,9 +28,10 @@ from small_log import (
 
 from rehearsal.generate.codec.encode import Codec
 from rehearsal.generate.models.loading import load_segment_generator
-from rehearsal.generate.predecessors import read_history
+from rehearsal.generate.predecessors import History, read_history
 from rehearsal.generate.rounds import Predecessor
 from rehearsal.runtime import Job
+from rehearsal.settings import Private
 from rehearsal.tables.schemas import (
     EFFECTS,
     GENERATOR_ROUNDS,
@@ -206,8 +208,7 @@ def test_a_round_done_again_leaves_the_same_rows(rounds: Rounds) -> None:
     before = [rounds.rows(contract, "r2", by) for contract, by in tables]
     assert load_step(STEPS[0]).step(job) == rounds.said["r2"][0]
     assert [rounds.rows(contract, "r2", by) for contract, by in tables] == before
-    profiles = job.store.read(SEGMENT_PROFILES, run_id="r1").toPandas()
-    first = read_history(job.store, "main", "r1", profiles)
+    first = history_before(rounds.jobs["r1"])
     assert (first.round, first.predecessors) == (1, {})
 
 
@@ -274,6 +275,53 @@ def test_resampled_requests_are_logged_ones_under_new_ids(by_hand: Job) -> None:
     assert again["kind"].value_counts().to_dict() == {"buy": 156, "browse": 78}
 
 
+def test_a_run_killed_before_its_synthesizers_are_stored_is_done_again_and_hides_no_other(
+    rounds: Rounds, tmp_path: Path
+) -> None:
+    job = rounds.jobs["r3"]
+    output = job.settings.output.model_copy(update={"path": str(tmp_path)})
+    settings = job.settings.model_copy(update={"output": output})
+    first = Job(job.spark, settings, "r1")
+    stopped(first, 1, "s/1")
+    profiles = job.store.read(SEGMENT_PROFILES, run_id="r1").toPandas()
+    assert read_history(first.store, "main", "r1", profiles, ["s/1"]) == History(1, {})
+    killed, later = (Job(job.spark, job.settings, run_id) for run_id in ("r5", "r6"))
+    before = history_before(killed)
+    assert before.predecessors["s/1"].candidate is not None
+    stopped(killed, before.round, "s/1", "s/9")
+    found = history_before(later, ["s/1", "s/9"])
+    assert found.round == before.round + 1
+    assert found.predecessors["s/1"] == before.predecessors["s/1"]
+    assert found.predecessors["s/9"].lost.startswith("what serves s/9 of run r5 is gone from")
+    job.store.change(GENERATOR_ROUNDS, "DELETE FROM {table} WHERE run_id = 'r5'", {})
+
+
+def test_only_what_serves_drifting_segments_is_read_and_they_share_their_generator(
+    by_hand: Job,
+) -> None:
+    stopped(by_hand, 4, "s/0", "s/3")  # but its synthesizers are there
+    later = Job(by_hand.spark, by_hand.settings, "r5")
+    found = history_before(later, ["s/0", "s/3"]).predecessors
+    both = [found[segment].candidate for segment in ("s/0", "s/3")]
+    assert [one.added is None for one in both if one] == [True, False]
+    assert both[0] is not None
+    assert both[1] is not None
+    assert both[0].base is both[1].base, "or a closure over all holds it once per segment"
+    assert list(history_before(later, ["s/3"]).predecessors) == ["s/3"]
+
+
+def test_what_was_fitted_without_privacy_may_not_serve_where_it_is_asked_for(
+    rounds: Rounds,
+) -> None:
+    job = job_of(rounds.jobs["r3"], "r3", 20, private=Private(epsilon=8.0))
+    before = serving_before(job)
+    assert (before.candidate, before.run_id) == (None, "r1")
+    assert before.lost == (
+        "the generator of all segments of run r1 was fitted without privacy, which "
+        "generator.private asks for now"
+    )
+
+
 def test_what_an_earlier_run_left_is_told_where_it_is_damaged_or_gone(
     rounds: Rounds, by_hand: Job
 ) -> None:
@@ -299,7 +347,18 @@ def test_what_an_earlier_run_left_is_told_where_it_is_damaged_or_gone(
     assert serving_before(job).lost.startswith("what serves s/1 of run r1 is gone from table")
 
 
+def history_before(job: Job, segments: Sequence[str] = ("s/1",)) -> History:
+    profiles = job.store.read(SEGMENT_PROFILES, run_id="r1").toPandas()
+    return read_history(job.store, "main", job.run_id, profiles, segments)
+
+
 def serving_before(job: Job) -> Predecessor:
     """What served s/1 when the job's run began."""
-    profiles = job.store.read(SEGMENT_PROFILES, run_id="r1").toPandas()
-    return read_history(job.store, "main", job.run_id, profiles).predecessors["s/1"]
+    return history_before(job).predecessors["s/1"]
+
+
+def stopped(job: Job, round_number: int, *segments: str) -> None:
+    """Leave what a run leaves that is killed before its synthesizers are stored."""
+    rows = pd.DataFrame({"segment_id": segments, "segmentation": "main", "kept": "fresh"})
+    rows = rows.assign(round=round_number, fresh_version="never stored")
+    job.store.replace(GENERATOR_ROUNDS, whole_rows(job, rows, GENERATOR_ROUNDS), run_id=job.run_id)

@@ -15,7 +15,7 @@ from rehearsal.generate.rounds import Choice, Predecessor, choose, round_row
 from rehearsal.generate.training.plan import Share
 from rehearsal.generate.training.prepare import Prepared
 from rehearsal.generate.training.progress import watching
-from rehearsal.generate.training.stage import delete_folder, scratch_folder
+from rehearsal.generate.training.stage import scratch_folder
 from rehearsal.generate.training.train import (
     Trained,
     checkpoints_folder,
@@ -76,8 +76,9 @@ def fit_generators(
 ) -> Outcome:
     """Return who serves each drifting segment of the run, and what everyone showed at the gate.
 
-    Trainings resume where an attempt on the same rows and settings was stopped. A segment that
-    fails is told with its reason; the others go on.
+    Trainings resume where an attempt on the same rows and settings was stopped, and what was
+    finished is not trained again: who stores the outcome deletes `checkpoints_folder` then. A
+    segment that fails is told with its reason; the others go on.
 
     Args:
         prepared: the training data.
@@ -102,7 +103,6 @@ def fit_generators(
         scores = _judge(prepared, rows, predecessors)
     finally:
         prepared.close()
-    delete_folder(checkpoints)
     return _decided(rows, scores, predecessors)
 
 
@@ -205,7 +205,9 @@ def _judge(
         derive_seed(prepared.seed, "gate"),
         prepared.settings.generator.task_minutes * 60,
     )
-    looked_at = judged_rows(prepared.sound_rows, prepared.codec, judged_as)
+    # Without a generator of all segments, only what an earlier run left is judged.
+    tried = {segment: name for segment, name in judged_as.items() if name in candidates}
+    looked_at = judged_rows(prepared.sound_rows, prepared.codec, tried)
     found = judge_candidates(looked_at, bench).toPandas()
     each = pd.DataFrame({"segment_id": list(judged_as), "judged_as": list(judged_as.values())})
     return each.merge(found, on="judged_as").rename(columns={"judged_as": "judged_on"})

@@ -1,17 +1,18 @@
 """What an earlier run of the same history of segments left serving each segment."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from rehearsal.errors import ModelError
 from rehearsal.generate.gate.candidates import ALL, RESAMPLED, SERVING, Candidate
 from rehearsal.generate.rounds import FRESH, Predecessor
 from rehearsal.generate.training.profiles import Profiles, effect_sizes, segment_vectors
+from rehearsal.settings import Private
 from rehearsal.tables.schemas import EFFECTS, GENERATOR_ROUNDS, SYNTHESIZERS
 from rehearsal.tables.store import Store
 
@@ -29,7 +30,9 @@ class History:
     predecessors: dict[str, Predecessor]
 
 
-def read_history(store: Store, segmentation: str, run_id: str, profiles: pd.DataFrame) -> History:
+def read_history(
+    store: Store, segmentation: str, run_id: str, profiles: pd.DataFrame, segments: Sequence[str]
+) -> History:
     """Return the run's round and what each segment's generator is to beat.
 
     Args:
@@ -37,6 +40,7 @@ def read_history(store: Store, segmentation: str, run_id: str, profiles: pd.Data
         segmentation: name of the history of segments.
         run_id: of this run, which is never its own predecessor.
         profiles: rows of `segment_profiles` in force.
+        segments: the drifting ones of this run; of no others anything is read.
     """
     if not store.exists(GENERATOR_ROUNDS):
         return History(1, {})
@@ -45,9 +49,17 @@ def read_history(store: Store, segmentation: str, run_id: str, profiles: pd.Data
     others = rounds.where(F.col("run_id") != run_id)
     newest = others.agg(F.max("round")).collect()[0][0]
     number = int(own or (newest or 0) + 1)
-    latest = Window.partitionBy("segment_id").orderBy(F.desc("round"), F.desc("run_id"))
+    wanted = others.where((F.col("round") < number) & F.col("segment_id").isin(list(segments)))
+    # A run stopped before its end may have left rounds, and no synthesizers.
+    store.ensure(SYNTHESIZERS)
+    synthesizers = store.read(SYNTHESIZERS)
+    stored = synthesizers.select("segment_id", "run_id", F.lit(1).alias("stored"))
+    # Such a round hides none that is whole; where there is no other, it is told as gone.
+    latest = Window.partitionBy("segment_id").orderBy(
+        F.desc_nulls_last("stored"), F.desc("round"), F.desc("run_id")
+    )
     last = (
-        others.where(F.col("round") < number)
+        wanted.join(stored, ["segment_id", "run_id"], "left")
         .withColumn("rank", F.row_number().over(latest))
         .where((F.col("rank") == 1) & (F.col("kept") != RESAMPLED))
         .select("segment_id", "run_id", "kept", "fresh_version", "serving_version")
@@ -56,21 +68,16 @@ def read_history(store: Store, segmentation: str, run_id: str, profiles: pd.Data
 
 
 def _predecessors(store: Store, last: DataFrame, profiles: pd.DataFrame) -> dict[str, Predecessor]:
-    # A run stopped before its end may have left rounds, and no synthesizers.
-    store.ensure(SYNTHESIZERS)
     synthesizers = store.read(SYNTHESIZERS)
     places = F.broadcast(last.select("segment_id", "run_id"))
-    # Bounded: a row per segment that is served, and one generator per run they come from.
+    # Bounded: a row per drifting segment, and one generator per run they come from.
     held = synthesizers.join(places, ["segment_id", "run_id"]).collect()
     rows = {row["segment_id"]: row.asDict() for row in held}
     runs = sorted({row["base_run_id"] for row in rows.values() if row["base_run_id"]})
-    bases = {
-        row["run_id"]: row.asDict()
-        for row in synthesizers.where(
-            F.col("segment_id").isNull() & F.col("run_id").isin(runs)
-        ).collect()
-    }
+    found_bases = synthesizers.where(F.col("segment_id").isNull() & F.col("run_id").isin(runs))
+    bases = {row["run_id"]: _with_bytes(row) for row in found_bases.collect()}
     shown, described = _effects(store, places), effect_sizes(profiles)
+    asked = store.settings.generator.private
     found = {}
     for place in last.collect():
         segment = place["segment_id"]
@@ -79,11 +86,41 @@ def _predecessors(store: Store, last: DataFrame, profiles: pd.DataFrame) -> dict
         run_id = row.get("base_run_id") or place["run_id"]
         candidate, lost = None, ""
         try:
+            check_private(run_id, bases.get(run_id), asked)
             candidate = _candidate(segment, run_id, row, bases.get(run_id), described)
         except ModelError as error:
             lost = str(error)
         found[segment] = Predecessor(version, run_id, shown.get(segment), candidate, lost)
     return found
+
+
+def _with_bytes(row: Row) -> dict[str, Any]:
+    """Return a generator's row, its weights made bytes once: its segments share the object."""
+    weights = row["weights"]
+    return row.asDict() | {"weights": None if weights is None else bytes(weights)}
+
+
+def check_private(run_id: str, base: Mapping[str, Any] | None, asked: Private | None) -> None:
+    """Check that a generator of an earlier run is as private as is asked now.
+
+    Args:
+        run_id: it was fitted in.
+        base: its row of `synthesizers`; None: gone, of which nothing is said here.
+        asked: the section `generator.private`; None: nothing is.
+
+    Raises:
+        ModelError: it is less so, or not at all.
+    """
+    if asked is None or base is None:
+        return
+    told = f"the generator of all segments of run {run_id} was fitted"
+    if base["epsilon"] is None:
+        raise ModelError(f"{told} without privacy, which generator.private asks for now")
+    if base["epsilon"] > asked.epsilon or base["delta"] > asked.delta:
+        raise ModelError(
+            f"{told} with epsilon {base['epsilon']:.4g}, delta {base['delta']:g}; "
+            f"generator.private allows {asked.epsilon:.4g}, {asked.delta:g} now"
+        )
 
 
 def _candidate(
@@ -112,7 +149,7 @@ def _candidate(
     added = None if row["served_by"] == ALL else row["weights"]
     return Candidate(
         SERVING, row["synthesizer_version"], base["kind"], base["codec_json"],
-        bytes(base["weights"]), None if added is None else bytes(added),
+        base["weights"], None if added is None else bytes(added),
         {segment: [float(value) for value in vector]},
     )  # fmt: skip
 

@@ -107,6 +107,8 @@ def _log_model(mlflow: Any, folder: Path, rows: Sequence[Row]) -> None:
     base = rows[0]
     # An earlier run's generators are in its own model, and what failed the gate is in none.
     segments = [row for row in rows[1:] if row["served_by"] in (SEGMENT, ALL)]
+    if not segments:
+        return
     parts = folder / "segments"
     parts.mkdir()
     about: dict[str, Any] = {"kind": base["kind"], "segments": {}}

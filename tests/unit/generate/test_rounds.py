@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from math import hypot
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -10,7 +11,9 @@ import pytest
 from rehearsal.generate import fit
 from rehearsal.generate.fit import Outcome
 from rehearsal.generate.gate.candidates import SERVING, Candidate
+from rehearsal.generate.gate.in_turn import Bench
 from rehearsal.generate.rounds import Choice, Predecessor, choose, round_row
+from rehearsal.settings import Gate
 
 NUMBERS = ("c2st", "shapes", "pairs", "exact")
 ERROR = 0.02
@@ -201,6 +204,48 @@ def test_one_that_served_a_segment_of_too_few_rows_to_judge_it_is_told_too() -> 
     )
     # It is there, and the step need not say so on the console.
     assert found.summary == "2 drifting segments: 2 by the generator of all segments"
+
+
+def test_without_a_fresh_generator_the_judges_get_the_rows_of_whom_an_earlier_run_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # s has a predecessor; t has none; u has too few rows to be judged by itself.
+    gate = Gate()
+    few = gate.min_rows - 1
+    names = {"s": 500, "t": 500, "u": few}
+    rows = [
+        {"segment_id": name, "profile": [0.0], "synthesizer_version": f"v-{name}"}
+        for name in (None, *names)
+    ]
+    rows[0] |= {"status": "failed", "kind": "vae", "codec_json": "{}", "weights": None}
+    prepared = SimpleNamespace(
+        drifting=[SimpleNamespace(segment_id=s, n_test=n) for s, n in names.items()],
+        settings=SimpleNamespace(
+            generator=SimpleNamespace(gate=gate, task_minutes=1),
+            requests=SimpleNamespace(columns=SimpleNamespace(outcome=None)),
+        ),
+        codec=SimpleNamespace(to_json=lambda: "{}"), sound_rows=None, seed=1,
+    )  # fmt: skip
+    monkeypatch.setattr(fit, "target_of", lambda *_: "")
+    monkeypatch.setattr(fit, "judged_rows", lambda _, __, judged_as: judged_as)
+
+    def judged(judged_as: dict[str, str], bench: Bench) -> Any:
+        shown = [
+            scores_of(one.name, 0.6).assign(judged_as=name)
+            for name in sorted(set(judged_as.values()))
+            for one in bench.candidates[name]
+        ]
+        return SimpleNamespace(toPandas=lambda: pd.concat(shown))
+
+    monkeypatch.setattr(fit, "judge_candidates", judged)
+    before = {"s": predecessor(), "u": predecessor()}
+    scores = fit._judge(prepared, rows, before)  # type: ignore[arg-type]  # noqa: SLF001
+    assert set(scores["segment_id"]) == {"s"}
+    found = fit._decided(rows, scores, before)  # noqa: SLF001
+    assert [(row["kept"], row["serving_version"]) for row in found.rounds] == [
+        ("serving", "v-old"), ("resampled", None), ("resampled", "v-old")
+    ]  # fmt: skip
+    assert "cannot be judged: too few" in found.rounds[2]["why"]
 
 
 def test_a_round_that_keeps_the_serving_one_tells_whom_it_was_kept_over() -> None:

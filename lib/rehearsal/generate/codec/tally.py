@@ -150,9 +150,9 @@ def quantile_groups(parts: Codes, bins: int) -> Codes:
 def make_numeric(tally: NumberTally, min_count: int, forced: Sequence[float] = ()) -> Numeric:
     """Return codes of which each has `min_count` rows or more, but for `forced` atoms.
 
-    No end of a bin is the value a row happens to have. It is the roundest number that leaves
-    enough rows in each bin: of an interval that at least `min_count` rows have values in. What
-    lies between two bins is so shared out between them. The outermost ends lie between the
+    Where a bin ends is told by no row alone: it is the roundest number of an interval that at
+    least `min_count` rows have values in, so it is a row's value only where values are as round.
+    What lies between two bins is so shared out between them. The outermost ends lie between the
     `min_count`-th and the 2 x `min_count`-th value from either side, not at the extreme one.
     Other numbers of fewer than 4 x `min_count` rows are left without a code, so that none gives
     a handful of rows away.

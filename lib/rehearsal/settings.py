@@ -628,10 +628,12 @@ class Generator(Strict):
 
     @model_validator(mode="after")
     def _ranges_hold_values(self) -> "Generator":
-        empty = [name for name, (low, high) in self.ranges.items() if low > high]
+        empty = [name for name, (low, high) in self.ranges.items() if low >= high]
         if empty:
             low, high = self.ranges[empty[0]]
-            raise ValueError(f"ranges.{empty[0]}: the lowest, {low}, is above the highest, {high}")
+            raise ValueError(
+                f"ranges.{empty[0]}: the lowest, {low}, is not below the highest, {high}"
+            )
         for position, rule in enumerate(self.constraints):
             if isinstance(rule, Implied) and rule.then in self.ranges:
                 low, high = self.ranges[rule.then]
@@ -664,7 +666,10 @@ class Generator(Strict):
         implied: dict[tuple[str, str, str], float] = {}
         for rule in self.constraints:
             if isinstance(rule, Implied):
-                key = (rule.column, str(rule.value_is), rule.then)
+                # A boolean is the category that its text is.
+                truth = isinstance(rule.value_is, bool)
+                when = str(rule.value_is).lower() if truth else str(rule.value_is)
+                key = (rule.column, when, rule.then)
                 if implied.setdefault(key, rule.value) != rule.value:
                     raise ValueError(
                         f"constraints: where {rule.column} is {rule.value_is!r}, {rule.then} "

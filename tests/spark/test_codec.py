@@ -79,6 +79,9 @@ def test_the_codec_is_that_of_the_same_table_in_memory_however_partitioned(
     assert (
         fit_codec(rows.repartition(7, "items"), FIELDS, SETTINGS, {}).to_json() == codec.to_json()
     )
+    # Of so many rows that the outermost groups have fewer than may be moved at an edge.
+    more = SETTINGS.model_copy(update={"min_count": 60})
+    assert fit_codec_frame(table(), FIELDS, more) == fit_codec(rows, FIELDS, more, {})
     assert [len(c.sizes) for c in codec.generated[-2:]] == [3, 2]
     assert codec.generated[-3].pooled
 

@@ -262,7 +262,8 @@ def test_a_rule_that_no_column_can_have_is_refused_with_its_key(
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"ranges": {"a": (2, 1)}}, "ranges.a: the lowest, 2.0, is above"),
+        ({"ranges": {"a": (2, 1)}}, "ranges.a: the lowest, 2.0, is not below the highest, 1.0"),
+        ({"ranges": {"a": (1, 1)}}, "ranges.a: the lowest, 1.0, is not below the highest, 1.0"),
         ({"constraints": [at_most("a", "a")]}, "are both 'a'"),
         ({"constraints": [implied("a", 1, "a")]}, "are both 'a'"),
         (
@@ -272,6 +273,10 @@ def test_a_rule_that_no_column_can_have_is_refused_with_its_key(
         (
             {"constraints": [implied("k", "x", "a", 0), implied("k", "x", "a", 1)]},
             "where k is 'x', a cannot be both 0.0 and 1.0",
+        ),
+        (
+            {"constraints": [implied("k", True, "a", 0), implied("k", "true", "a", 1)]},
+            "where k is 'true', a cannot be both 0.0 and 1.0",
         ),
         (
             {"constraints": [implied("k", "x", "a", 0)], "ranges": {"a": (1, 2)}},

@@ -1,18 +1,19 @@
 """Tables in, tables out: types, missing values, conditions, odd columns, and what is saved."""
 
 import struct
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from rehearsal.errors import ModelError, SettingsError
+from rehearsal.errors import ModelError
 from rehearsal.generate.models.synthesizer import Synthesizer
 from rehearsal.settings import Generator, Private
 
 SETTINGS = Generator(hidden=16, latent=2, max_epochs=2, batch_rows=64)
-N = 600
+N = 1200
 
 
 def bookings(n: int = N) -> pd.DataFrame:
@@ -39,7 +40,7 @@ def bookings(n: int = N) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def made() -> Synthesizer:
-    settings = SETTINGS.model_copy(update={"max_epochs": 50, "patience": 50})
+    settings = SETTINGS.model_copy(update={"max_epochs": 30, "patience": 30})
     return Synthesizer.fit(bookings(), ["plan", "nights"], settings=settings)
 
 
@@ -179,12 +180,105 @@ def test_odd_columns_and_few_rows_are_fitted(n: int) -> None:
     assert "rare" not in set(drawn["once"])
 
 
-def test_one_row_is_too_few() -> None:
-    with pytest.raises(ModelError, match="fitted on 2 rows or more, not 1"):
-        Synthesizer.fit(odd_table(1), settings=SETTINGS)
+@pytest.mark.parametrize(
+    ("rows", "conditions", "said"),
+    [
+        (odd_table(1), [], "fitted on 2 rows or more, not 1"),
+        (pd.DataFrame(np.zeros((9, 3))), [], r"texts, each its own, not 0, 1, 2; rename them"),
+        (pd.DataFrame([[1, 2]] * 9, columns=["a", "a"]), [], "not 'a', 'a'; rename them"),
+        (bookings(9)[["plan"]], ["plan"], "every column is a condition; leave one"),
+        (bookings(9)[["plan"]], ["city"], "the table has no column 'city', only 'plan'"),
+    ],
+)
+def test_a_table_that_nothing_can_be_fitted_on_is_refused(
+    rows: pd.DataFrame, conditions: list[str], said: str
+) -> None:
+    with pytest.raises(ModelError, match=said):
+        Synthesizer.fit(rows, conditions, kind="mixture", settings=SETTINGS)
 
 
-def test_privacy_is_refused_where_no_column_says_whose_rows_they_are() -> None:
-    private = SETTINGS.model_copy(update={"private": Private(epsilon=3)})
-    with pytest.raises(SettingsError, match="a table in memory names none"):
-        Synthesizer.fit(bookings(), ["plan"], kind="mixture", settings=private)
+@pytest.mark.parametrize("kind", ["vae", "mixture"])
+def test_too_few_rows_that_keep_the_rules_are_refused(kind: str) -> None:
+    rows = pd.DataFrame({"x": [1.0, 200.0, 300.0]})
+    settings = Generator(ranges={"x": (0, 10)})
+    with pytest.raises(ModelError, match="on 2 rows or more that keep the rules, not 1"):
+        Synthesizer.fit(rows, kind=kind, settings=settings)
+
+
+def test_privacy_which_needs_users_is_refused_and_not_left_out_in_silence() -> None:
+    with pytest.raises(ModelError, match="privacy is that of users.*rehearsal fit-generators"):
+        Synthesizer.fit(bookings(), settings=Generator(private=Private(epsilon=1)))
+
+
+def test_a_rule_about_a_boolean_is_kept() -> None:
+    random = np.random.default_rng(1)
+    visit = random.random(400) < 0.5
+    rows = pd.DataFrame({"visit": visit, "x": np.where(visit, 0.0, random.random(400) + 1)})
+    rule = {"kind": "implied", "column": "visit", "is": True, "then": "x", "value": 0.0}
+    settings = Generator(max_epochs=2, components=5, constraints=[rule])
+    drawn = Synthesizer.fit(rows, kind="mixture", settings=settings).sample(2000, seed=1)
+    assert 800 < drawn["visit"].sum() < 1200
+    assert set(drawn.loc[drawn["visit"], "x"].dropna()) == {0.0}
+
+
+def test_where_in_its_bin_a_value_falls_is_not_what_chose_the_code() -> None:
+    random = np.random.default_rng(3)
+    rows = pd.DataFrame({"x": random.normal(size=1000), "z": random.normal(size=1000)})
+    settings = Generator(max_epochs=2, components=1)
+    fitted = Synthesizer.fit(rows, kind="mixture", settings=settings)
+    (column, _) = fitted.codec.generated
+    drawn = pd.concat([fitted.sample(1, seed=seed) for seed in range(300)], ignore_index=True)
+    low, high = column.numeric.bounds(column.encode(drawn["x"])[:, 0])
+    place = (drawn["x"] - low) / (high - low)
+    # Independent: of 300 pairs a correlation is below 4 / sqrt(300) in size.
+    assert abs(place.corr(drawn["z"], method="spearman")) < 0.23
+
+
+def few(**columns: object) -> Synthesizer:
+    settings = Generator(max_epochs=2, components=5)
+    rows = pd.DataFrame({"y": np.arange(400) % 7, **columns})
+    return Synthesizer.fit(rows, [*columns], kind="mixture", settings=settings)
+
+
+def test_integers_beyond_what_a_double_tells_apart_come_back_as_integers() -> None:
+    random = np.random.default_rng(2)
+    wide = pd.Series(random.integers(2**54, 2**60, 400))
+    top = np.where(np.arange(400) % 3 == 0, np.iinfo(np.int64).max, 5)
+    rows = pd.DataFrame({"wide": wide.astype("Int64").mask(np.arange(400) % 9 == 0), "top": top})
+    rows["unsigned"] = np.where(top == 5, np.iinfo(np.uint64).max, np.uint64(7))
+    settings = Generator(max_epochs=2, components=5)
+    drawn = Synthesizer.fit(rows, kind="mixture", settings=settings).sample(300, seed=1)
+    assert drawn.dtypes.to_dict() == rows.dtypes.to_dict()
+    assert drawn["wide"].dropna().between(2**54, 2**60).all()
+    assert set(drawn["top"]) == {5, 2**63 - 1024}
+    assert set(drawn["unsigned"]) == {7, 2**64 - 2048}
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+def test_an_instant_is_asked_for_in_any_spelling(zone: str | None) -> None:
+    hours = pd.Series(pd.date_range("2024-01-01", periods=400, freq="h", tz=zone))
+    fitted = few(at=hours)
+    at = pd.Timestamp("2024-01-03", tz="UTC")
+    for asked in ("2024-01-03", datetime(2024, 1, 3, tzinfo=UTC), at, at.tz_localize(None)):
+        drawn = fitted.sample(2, {"at": asked}, seed=1)["at"]
+        assert drawn.dtype == hours.dtype
+        assert (drawn.dt.tz_localize("UTC") if zone is None else drawn).tolist() == [at, at]
+    assert fitted.sample(2, {"at": None}, seed=1)["at"].isna().all()
+    with pytest.raises(ModelError, match="the condition at is datetime, got 'soon'"):
+        fitted.sample(1, {"at": "soon"}, seed=1)
+
+
+def test_a_whole_number_is_not_asked_for_with_a_fraction() -> None:
+    fitted = few(age=np.arange(400) % 90)
+    for asked in (30, "30", 30.0):
+        assert fitted.sample(1, {"age": asked}, seed=1)["age"].tolist() == [30]
+    with pytest.raises(ModelError, match=r"whole numbers as age, got 30\.7"):
+        fitted.sample(1, {"age": 30.7}, seed=1)
+    with pytest.raises(ModelError, match="the condition age is continuous, got 'old'"):
+        fitted.sample(1, {"age": "old"}, seed=1)
+
+
+def test_categories_that_are_other_objects_come_back_as_their_texts() -> None:
+    rows = pd.DataFrame({"day": [date(2024, 1, 1 + i % 5) for i in range(400)]})
+    fitted = Synthesizer.fit(rows, kind="mixture", settings=Generator(max_epochs=2, components=5))
+    assert set(fitted.sample(300, seed=1)["day"]) == {f"2024-01-0{day}" for day in range(1, 6)}

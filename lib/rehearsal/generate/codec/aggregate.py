@@ -7,11 +7,12 @@ is exact and the same whatever the partitioning, and only bounded tallies reach 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
-from rehearsal.generate.codec.tally import PARTS, WHOLE, NumberTally, TextTally
+from rehearsal.generate.codec.tally import PARTS, WHOLE, Group, NumberTally, TextTally, margin
 
 _ATOM, _REST, _TEXT, _MISSING = "atom", "rest", "text", "missing"
 
@@ -79,20 +80,26 @@ def _slots(counted: DataFrame, limit: int, min_count: int) -> DataFrame:
     before = reached - n
     is_rest = F.col("kind") == _REST
     group = _quantile_groups(F.floor(before * PARTS * F.col("bins") / n_rest))
+    slot = ("position", "kind", "slot")
+    own = Window.partitionBy(*slot)
+    start, end = F.min(before).over(own), F.max(reached).over(own)
+    few = F.least(F.lit(margin(min_count)), F.col("end") - F.col("start"))
     return (
         ranked.where((F.col("kind") != _TEXT) | (F.col("place") <= limit))
         .withColumn("slot", F.when(is_rest, group).otherwise(F.col("place")))
-        .groupBy("position", "kind", "slot")
+        .withColumns({"start": start, "end": end})
+        .groupBy(*slot)
         .agg(
             F.first("text").alias("text"),
             F.min("number").alias("lowest"),
-            F.max("number").alias("highest"),
+            F.min(F.when(reached - F.col("start") >= few, number)).alias("lower"),
+            F.max(F.when(F.col("end") - before >= few, number)).alias("upper"),
             F.sum("n").alias("n"),
-            F.max("n_seen").alias("n_seen"),
             F.max("n_distinct").alias("n_distinct"),
             F.min(F.when(is_rest & (reached >= min_count), number)).alias("low"),
+            F.min(F.when(is_rest & (reached >= 2 * min_count), number)).alias("low_twice"),
             F.max(F.when(is_rest & (n_rest - before >= min_count), number)).alias("high"),
-            F.min(F.when(is_rest & (2 * reached >= n_rest), number)).alias("middle"),
+            F.max(F.when(is_rest & (n_rest - before >= 2 * min_count), number)).alias("high_twice"),
             F.bool_and((number == F.floor(number)) & (F.abs(number) < WHOLE)).alias("whole"),
         )
     )
@@ -158,15 +165,20 @@ def _text_tally(rows: Sequence[Row]) -> TextTally:
 def _number_tally(rows: Sequence[Row]) -> NumberTally:
     found = sorted((r for r in rows if r["kind"] != _MISSING), key=lambda row: row["lowest"])
     rest = [row for row in found if row["kind"] == _REST]
-    infinity = float("inf")
     return NumberTally(
-        max((row["n_seen"] for row in found), default=0),
         max((row["n_distinct"] for row in found), default=0),
         len(found) < len(rows),
         bool(found) and all(row["whole"] for row in found),
         tuple(row["lowest"] + 0.0 for row in found if row["kind"] == _ATOM),
-        tuple((row["lowest"], row["highest"], row["n"]) for row in rest),
-        min((row["low"] for row in rest if row["low"] is not None), default=infinity),
-        max((row["high"] for row in rest if row["high"] is not None), default=-infinity),
-        min((row["middle"] for row in rest if row["middle"] is not None), default=infinity),
+        tuple(Group(row["lower"], row["upper"], row["n"]) for row in rest),
+        (_lowest(rest, "low"), _lowest(rest, "low_twice")),
+        (_highest(rest, "high_twice"), _highest(rest, "high")),
     )
+
+
+def _lowest(rows: Sequence[Row], name: str) -> float:
+    return min((row[name] for row in rows if row[name] is not None), default=inf)
+
+
+def _highest(rows: Sequence[Row], name: str) -> float:
+    return max((row[name] for row in rows if row[name] is not None), default=-inf)

@@ -5,6 +5,7 @@ rule are left out.
 """
 
 from collections.abc import Mapping, Sequence
+from math import inf
 
 import pandas as pd
 from pyspark.sql import DataFrame
@@ -15,9 +16,9 @@ from rehearsal.generate.codec.aggregate import Key, Measure, aggregate
 from rehearsal.generate.codec.columns import Categorical, Continuous, TokenSource, numbers, texts
 from rehearsal.generate.codec.encode import Codec
 from rehearsal.generate.codec.instants import (
-    DAY,
     WEEKDAYS,
     Datetime,
+    begin_of,
     calendar_columns,
     calendar_parts,
     epoch_seconds,
@@ -29,7 +30,6 @@ from rehearsal.generate.codec.tally import (
     NumberTally,
     TextTally,
     make_numeric,
-    outer_ends,
     tally_numbers,
     tally_texts,
 )
@@ -224,19 +224,25 @@ def _datetime(field: Field, tallies: Tallies, settings: Generator) -> Datetime:
     numeric = {part: make_numeric(tally, settings.min_count) for part, tally in parts.items()}
     # More days than codes: bins of days would wash a weekly rhythm out.
     date = ("week", "weekday") if parts["day"].n_distinct > settings.bins else ("day",)
-    low, high = _span(numeric["instant"], parts["instant"])
+    low, high = _span(numeric["instant"], numeric[date[0]], date[0])
     return Datetime(field.name, tuple(numeric[part] for part in date), numeric["second"], low, high)
 
 
-def _span(instant: Numeric, tally: NumberTally) -> tuple[int, int]:
-    """Return the first and last second that enough rows reach; the whole day of a lone middle."""
-    ends = [*instant.atoms]
-    if instant.lows:
-        ends += outer_ends(tally)
-    if not ends:
+def _span(instant: Numeric, date: Numeric, part: str) -> tuple[int, int]:
+    """Return the first and last second: of what instants have codes, but where dates reach further.
+
+    Then the first or last day or week is shown as a whole.
+    """
+    shown = [*date.atoms, *date.lows, *date.highs]
+    if not shown:
         return 0, 0
-    low, high = int(min(ends)), int(max(ends))
-    return (low - low % DAY, low - low % DAY + DAY - 1) if low == high else (low, high)
+    first, last = min(shown), max(shown)
+    ends = [*instant.atoms, *instant.lows, *instant.highs]
+    low, high = min(ends, default=inf), max(ends, default=-inf)
+    return (
+        int(low) if low < begin_of(part, first + 1) else begin_of(part, first),
+        int(high) if high >= begin_of(part, last) else begin_of(part, last + 1) - 1,
+    )
 
 
 def _number_tally(tallies: Tallies, name: str, part: str) -> NumberTally:

@@ -107,6 +107,11 @@ def calendar_columns(seconds: Column) -> tuple[Column, Column, Column, Column]:
     return day, week, weekday, second
 
 
+def begin_of(part: str, number: float) -> int:
+    """Return the second since 1970 at which a day or a week begins."""
+    return DAY * int(number if part == "day" else 7 * number - _MONDAY)
+
+
 def epoch_seconds(values: Sequence[Any] | pd.Series) -> Floats:
     """Return whole seconds since 1970, shape (n,), of UTC timestamps; NaT gives NaN."""
     series = pd.Series(values)
@@ -131,5 +136,4 @@ def _moment(part: str, value: float) -> str:
         return f"{number // 3600:02d}:{number % 3600 // 60:02d}"
     if part == "weekday":
         return WEEKDAYS[number]
-    day = number if part == "day" else 7 * number - _MONDAY
-    return str(np.datetime64(day, "D"))
+    return str(np.datetime64(begin_of(part, number) // DAY, "D"))

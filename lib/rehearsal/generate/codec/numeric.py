@@ -18,9 +18,9 @@ Codes = NDArray[np.int64]
 class Numeric:
     """Codes of one number: 0 = missing, then one per atom, then one per bin.
 
-    A bin is [low, high] of the values it was made of, so that nothing outside what was seen is
-    ever decoded. `whole` says that every value seen was whole; then bins give whole values only.
-    `nullable` says that some row had no value.
+    A bin is [low, high] within what was seen, so that nothing outside of that is ever decoded; its
+    ends are rounded numbers, no row's value (`tally.make_numeric`). `whole` says that every value
+    seen was whole; then bins give whole values only. `nullable` says that some row had no value.
     """
 
     atoms: tuple[float, ...]

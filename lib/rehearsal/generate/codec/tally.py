@@ -1,15 +1,23 @@
-"""What a column's values are counted into, of which its codes are made: never a single row's value.
+"""What a column's values are counted into, of which its codes are made.
+
+Of one row's values none gets into the codes: a value has a code of its own when `min_count` rows
+have it, or a rule names it; and where a bin ends, a rounded number stands (`make_numeric`).
 
 The same definition is computed here, of a table in memory, and in `aggregate`, on Spark.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from math import inf, nextafter
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from rehearsal.generate.codec.numeric import Codes, Floats, Numeric
+from rehearsal.generate.codec.rounded import roundest
 
 MAX_POOLED = 1_000
 # A value with as many rows as an eighth of a bin is a spike in it, which drawn values would miss.
@@ -17,31 +25,42 @@ PARTS = 8
 WHOLE = float(1 << 53)
 
 
+class Group(NamedTuple):
+    """Numbers side by side.
+
+    Args:
+        lower: the `margin`-th lowest of them; the highest where they are fewer.
+        upper: the `margin`-th highest; the lowest where they are fewer.
+        n: rows.
+    """
+
+    lower: float
+    upper: float
+    n: int
+
+
 @dataclass(frozen=True)
 class NumberTally:
     """Counted finite numbers.
 
     Args:
-        n: rows with a number.
         n_distinct: different numbers.
         nullable: some row had none.
         whole: all are whole and exact in a double.
         atoms: the numbers that get a code of their own, ascending.
-        groups: (lowest, highest, rows) of the other numbers in quantile groups, ascending.
-        low: the `min_count`-th lowest of the other numbers; NaN when there are fewer.
-        high: the `min_count`-th highest of them.
-        middle: the lower median of them.
+        groups: the other numbers in quantile groups, ascending.
+        low: the `min_count`-th and the 2 x `min_count`-th lowest of the other numbers; infinite
+            when there are fewer.
+        high: the 2 x `min_count`-th and the `min_count`-th highest of them.
     """
 
-    n: int
     n_distinct: int
     nullable: bool
     whole: bool
     atoms: tuple[float, ...]
-    groups: tuple[tuple[float, float, int], ...]
-    low: float
-    high: float
-    middle: float
+    groups: tuple[Group, ...]
+    low: tuple[float, float]
+    high: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -80,22 +99,39 @@ def tally_numbers(
     reached = np.cumsum(n_each)
     n_rest = int(n_each.sum())
     before = reached - n_each
-    group = quantile_groups(before * most // max(n_rest, 1), bins)
-    groups = [
-        (float(rest[at].min()), float(rest[at].max()), int(n_each[at].sum()))
-        for at in (group == number for number in np.unique(group))
-    ]
+    number = quantile_groups(before * most // max(n_rest, 1), bins)
+    once, twice = (
+        (
+            float(np.min(rest[reached >= count], initial=np.inf)),
+            float(np.max(rest[n_rest - before >= count], initial=-np.inf)),
+        )
+        for count in (min_count, 2 * min_count)
+    )
     return NumberTally(
-        len(seen),
         len(distinct),
         bool(np.isnan(values).any()),
         bool(len(seen)) and bool(np.all(seen == np.floor(seen)) and np.abs(seen).max() < WHOLE),
         tuple(map(float, distinct[is_atom])),
-        tuple(groups),
-        float(np.min(rest[reached >= min_count], initial=np.inf)),
-        float(np.max(rest[n_rest - before >= min_count], initial=-np.inf)),
-        float(np.min(rest[2 * reached >= n_rest], initial=np.inf)),
+        tuple(_group(rest[at], n_each[at], min_count) for at in _equal(number)),
+        (once[0], twice[0]),
+        (twice[1], once[1]),
     )
+
+
+def margin(min_count: int) -> int:
+    """Return on how many rows of either side the edge between two bins may be moved."""
+    return -(-min_count // 2)
+
+
+def _equal(numbers: Codes) -> list[NDArray[np.bool_]]:
+    return [numbers == number for number in np.unique(numbers)]
+
+
+def _group(values: Floats, n_each: Codes, min_count: int) -> Group:
+    reached, n = np.cumsum(n_each), int(n_each.sum())
+    few = min(margin(min_count), n)
+    lower = values[reached >= few].min()
+    return Group(float(lower), float(values[n - reached + n_each >= few].max()), n)
 
 
 def quantile_groups(parts: Codes, bins: int) -> Codes:
@@ -114,30 +150,46 @@ def quantile_groups(parts: Codes, bins: int) -> Codes:
 def make_numeric(tally: NumberTally, min_count: int, forced: Sequence[float] = ()) -> Numeric:
     """Return codes of which each has `min_count` rows or more, but for `forced` atoms.
 
-    Fewer other numbers than that are left without a code, so that none gives a handful of rows
-    away. The outermost ends are the `min_count`-th value from either side, never the extreme one.
+    Where a bin ends is told by no row alone: it is the roundest number of an interval that at
+    least `min_count` rows have values in, so it is a row's value only where values are as round.
+    What lies between two bins is so shared out between them. The outermost ends lie between the
+    `min_count`-th and the 2 x `min_count`-th value from either side, not at the extreme one.
+    Other numbers of fewer than 4 x `min_count` rows are left without a code, so that none gives
+    a handful of rows away.
     """
     atoms = tuple(sorted({*tally.atoms, *(number + 0.0 for number in forced)}))
-    merged: list[tuple[float, float, int]] = []
-    for low, high, n in tally.groups:
-        if merged and merged[-1][2] < min_count:
-            start, _, before = merged.pop()
-            merged.append((start, high, before + n))
-        else:
-            merged.append((low, high, n))
-    if len(merged) > 1 and merged[-1][2] < min_count:
-        _, high, n = merged.pop()
-        start, _, before = merged.pop()
-        merged.append((start, high, before + n))
-    if not merged or merged[0][2] < min_count:
+    parts = _merged(tally.groups, 3 * min_count)
+    if sum(group.n for part in parts for group in part) < 4 * min_count:
         return Numeric(atoms, (), (), tally.whole, tally.nullable)
-    lows, highs = [low for low, _, _ in merged], [high for _, high, _ in merged]
-    lows[0], highs[-1] = outer_ends(tally)
-    return Numeric(atoms, tuple(lows), tuple(highs), tally.whole, tally.nullable)
+    few = margin(min_count)
+    edges = [
+        roundest(nextafter(_reaching(below[::-1], few).upper, inf), _reaching(above, few).lower)
+        for below, above in pairwise(parts)
+    ]
+    ends = [edge - 1 if tally.whole else nextafter(edge, -inf) for edge in edges]
+    lows, highs = (roundest(*tally.low), *edges), (*ends, roundest(*tally.high))
+    return Numeric(atoms, lows, highs, tally.whole, tally.nullable)
 
 
-def outer_ends(tally: NumberTally) -> tuple[float, float]:
-    """Return the range of the numbers less the outermost of them on either side."""
-    # Too few rows to leave out so many on both sides: only the middle is safe to tell.
-    crossed = tally.low > tally.high
-    return (tally.middle, tally.middle) if crossed else (tally.low, tally.high)
+def _merged(groups: Sequence[Group], least: int) -> list[list[Group]]:
+    """Return neighbours together, of `least` rows or more each but for a lone one."""
+    parts: list[list[Group]] = []
+    for group in groups:
+        if parts and sum(member.n for member in parts[-1]) < least:
+            parts[-1].append(group)
+        else:
+            parts.append([group])
+    if len(parts) > 1 and sum(member.n for member in parts[-1]) < least:
+        last = parts.pop()
+        parts[-1] += last
+    return parts
+
+
+def _reaching(groups: Sequence[Group], few: int) -> Group:
+    """Return the first group with which `few` rows are reached.
+
+    Those before it and its own up to there are less than 2 x `few`, so that of 3 x `min_count`
+    rows `min_count` are left where both edges of a bin take the most.
+    """
+    reached = accumulate(group.n for group in groups)
+    return next(group for group, n in zip(groups, reached, strict=True) if n >= few)

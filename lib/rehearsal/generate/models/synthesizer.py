@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rehearsal.errors import ModelError, SettingsError
-from rehearsal.generate.codec.columns import Categorical
+from rehearsal.errors import ModelError
 from rehearsal.generate.codec.encode import Codec
 from rehearsal.generate.codec.fit_codec import fields_of, fit_codec_frame, resolution
 from rehearsal.generate.models.generator import (
@@ -24,12 +23,11 @@ from rehearsal.generate.models.generator import (
 )
 from rehearsal.generate.models.layout import Codes, Floats
 from rehearsal.generate.models.memory import MemoryFeed
-from rehearsal.generate.models.table import Table, plain
+from rehearsal.generate.models.table import Table, check_rows, check_table, plain, plain_conditions
 from rehearsal.seeds import derive_seed
 from rehearsal.settings import Generator as Settings
 
 _CODEC, _ABOUT, _WEIGHTS = "codec.json", "synthesizer.json", "generator.safetensors"
-_FEWEST = 2
 
 
 class Synthesizer:
@@ -81,22 +79,22 @@ class Synthesizer:
             seed: of everything drawn.
 
         Raises:
-            ModelError: there are fewer than 2 rows: one to fit and one to decide when to stop.
-            SettingsError: the settings ask for privacy, or have a rule that does not fit the table.
+            ModelError: there are fewer than 2 rows that keep the rules: one to fit and one to
+                decide when to stop; or no column to generate, or a column's name is no text; or
+                privacy is asked for, which only the job can give.
         """
-        if len(frame) < _FEWEST:
-            raise ModelError(f"a synthesizer is fitted on {_FEWEST} rows or more, not {len(frame)}")
         settings = settings or Settings()
         if settings.private is not None:
-            # A table has no users, and a codec fitted here would tell of every row.
-            raise SettingsError(
-                "generator.private protects users, and a table in memory names none; leave it out, "
-                "or fit with `rehearsal fit-generators`"
+            raise ModelError(
+                "privacy is that of users, of whom a table in memory tells nothing; fit with "
+                "rehearsal fit-generators, or leave 'private' out"
             )
+        check_table(frame, conditions)
         rows = plain(frame)
         fine = resolution(settings, len(rows))
         codec = fit_codec_frame(rows, fields_of(rows, conditions), fine)
         codes = codec.encode(rows[~codec.breaches_in(rows)])
+        check_rows(len(codes), " that keep the rules")
         order = np.random.default_rng(derive_seed(seed, "parts")).permutation(len(codes))
         n_validation = max(1, round(settings.validation_share * len(codes)))
         training, validation = (
@@ -114,8 +112,10 @@ class Synthesizer:
     ) -> pd.DataFrame:
         """Return n rows, condition columns and generated ones, fixed by `seed`.
 
-        Columns have the types and the order of the table fitted on. A number outside the range
-        that rows had counts as the nearest end of it.
+        Columns have the pandas types and the order of the table fitted on; what is no number,
+        boolean or instant comes as text, also categories that were other objects, and integers
+        beyond 2**53 as a double has them. A number asked for outside the range that rows had
+        counts as the nearest end of it.
 
         Args:
             n: how many.
@@ -123,12 +123,11 @@ class Synthesizer:
             seed: of everything drawn.
 
         Raises:
-            ModelError: a condition column has no value, a table of them has not n rows, or a
-                category is asked for that the training rows never had.
+            ModelError: a condition column has no value, or one of another kind, a table of them
+                has not n rows, or a category is asked for that the training rows never had.
         """
         given = self._given(n, {} if condition is None else condition)
-        texts = frozenset(c.name for c in self.codec.conditions if isinstance(c, Categorical))
-        asked = plain(given, texts)
+        asked = plain_conditions(given, self.codec.conditions)
         self.table.check(self.codec, asked)
         made = self.sample_codes(self.codec.encode_conditions(asked), seed)
         return self.table.restore(pd.concat([asked, made], axis=1))
@@ -155,7 +154,8 @@ class Synthesizer:
         """
         profiles = np.tile(self.profile, (len(conditions), 1))
         codes = self.generator.sample(conditions, profiles, seed)
-        return self.codec.decode(codes, np.random.default_rng(seed))
+        # Of another seed: the generator may have drawn the codes from the very same numbers.
+        return self.codec.decode(codes, np.random.default_rng(derive_seed(seed, "values")))
 
     def log_likelihood(self, frame: pd.DataFrame) -> Floats | None:
         """Return log p of rows in nats, of their codes given their conditions; None: undefined."""

@@ -22,5 +22,6 @@ def test_a_segments_best_epoch_is_the_one_its_weights_are_of_if_any_are_kept(
     }  # fmt: skip
     prepared = SimpleNamespace(settings=SimpleNamespace(generator=Generator()), kind="vae")
     trained = SimpleNamespace(base={"status": "fitted", "device": "cpu"})
-    told = _training_told(prepared, trained, SimpleNamespace(n_kept=300), added)
+    share = SimpleNamespace(n_learnt=300)
+    told = _training_told(prepared, trained, share, added)
     assert (told["best_epoch"], told["n_epochs"]) == (kept, 3)

@@ -94,6 +94,7 @@ def test_a_private_training_needs_no_row_held_out(monkeypatch: pytest.MonkeyPatc
 
 
 FITTED = {"status": "fitted", "base_nats": 10.0, "adapted_nats": 9.5, "weights": None}
+CURVE = [{"epoch": 1, "validation_nats": 9.5}]
 
 
 @pytest.mark.parametrize(
@@ -102,8 +103,8 @@ FITTED = {"status": "fitted", "base_nats": 10.0, "adapted_nats": 9.5, "weights":
         (Parts(20, 15, 84), None, "insufficient_data"),
         # Trained with all that was planned, but some of it was left out, or few were held out.
         (PLANNED, FITTED | {"adapted_nats": np.nan, "curve": []}, "insufficient_data"),
-        (PLANNED, FITTED | {"curve": [{"epoch": 1}]}, "no_gain"),
-        (PLANNED, FITTED | {"curve": [{"epoch": 1}], "weights": b"w"}, "fitted"),
+        (PLANNED, FITTED | {"curve": CURVE}, "no_gain"),
+        (PLANNED, FITTED | {"curve": CURVE, "weights": b"w"}, "fitted"),
         (PLANNED, {"status": "failed", "reason": "killed"}, "failed"),
         (PLANNED, None, "no_gain"),
     ],

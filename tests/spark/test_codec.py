@@ -35,7 +35,7 @@ SETTINGS = Generator(
 def table(n: int = 1500) -> pd.DataFrame:
     rng = np.random.default_rng(8)
     kind = rng.choice(["browse", "buy", "search"], n).astype(object)
-    amount = np.where(kind == "browse", 0.0, rng.gamma(2.0, 30.0, n))
+    amount = np.where(kind == "browse", 0.0, rng.gamma(2.0, 30.0, n).round(2))
     amount[:4] = [900.0, 20.0, np.nan, -0.0]
     yes = rng.choice([True, False, None], n)
     items = np.where(yes == True, 1.0, rng.integers(1, 90, n))  # noqa: E712 - objects

@@ -13,11 +13,13 @@ from rehearsal.generate.codec.encode import Codec
 from rehearsal.generate.codec.fit_codec import fields_of, fit_codec_frame
 from rehearsal.generate.codec.instants import Datetime, epoch_seconds
 from rehearsal.generate.codec.numeric import MISSING, Numeric
+from rehearsal.generate.codec.tally import decimals_of
 from rehearsal.settings import Generator
 
 floats = st.floats(-1e12, 1e12, allow_nan=False) | st.just(float("nan"))
 wholes = st.integers(-50, 50).map(float) | st.just(float("nan"))
-samples = st.lists(floats, max_size=200) | st.lists(wholes, max_size=200)
+prices = st.integers(-3000, 3000).map(lambda cents: cents / 100) | st.just(float("nan"))
+samples = st.one_of(st.lists(kind, max_size=200) for kind in (floats, wholes, prices))
 
 
 def draws(n: int) -> np.ndarray:
@@ -57,13 +59,30 @@ def test_codes_are_bounded_and_each_has_min_count_rows(
     assert (counts[1:] >= min_count).all()
 
 
-@given(st.lists(wholes, max_size=200), st.integers(2, 12))
-def test_whole_values_stay_whole(sample: list[float], bins: int) -> None:
+@pytest.mark.parametrize(("values", "decimals"), [(wholes, 0), (prices, 2)])
+@given(data=st.data(), bins=st.integers(2, 12))
+def test_no_value_has_more_decimals_than_those_seen(
+    values: st.SearchStrategy[float], decimals: int, data: st.DataObject, bins: int
+) -> None:
+    sample = data.draw(st.lists(values, max_size=200))
     numeric = fit_numeric(np.array(sample, dtype=np.float64), bins, 1)
     codes = np.repeat(np.arange(numeric.size), 10)
     decoded = numeric.decode(codes, draws(len(codes)))
     kept = decoded[~np.isnan(decoded)]
-    assert np.array_equal(kept, np.floor(kept))
+    assert kept.tolist() == [round(value, decimals) for value in kept]
+
+
+@pytest.mark.parametrize(
+    ("values", "decimals"),
+    [
+        ([3.0, -2.0, 0.0], 0), ([0.1, 0.2, 3.0], 1), ([4.35, 1e9], 2), ([0.1 + 0.2], None),
+        ([1e-6], 6), ([1e-7], None), ([float(1 << 53)], None), ([1e300, 1.0], None), ([], None),
+    ],
+)  # fmt: skip
+def test_decimals_are_those_a_number_is_written_with(
+    values: list[float], decimals: int | None
+) -> None:
+    assert decimals_of(np.array(values)) == decimals
 
 
 def test_a_frequent_value_is_an_atom_and_is_decoded_exactly() -> None:
@@ -91,9 +110,15 @@ def test_few_distinct_values_are_all_atoms_and_rare_ones_are_not_given_away() ->
 
 
 def test_whole_values_between_atoms_skip_the_atoms() -> None:
-    numeric = Numeric(atoms=(5.0, 7.0), lows=(4.0,), highs=(8.0,), whole=True)
+    numeric = Numeric(atoms=(5.0, 7.0), lows=(4.0,), highs=(8.0,), decimals=0)
     uniform = np.linspace(0, 0.999, 50)
     assert set(numeric.decode(np.full(50, 3), uniform)) == {4.0, 6.0, 8.0}
+
+
+def test_prices_are_counted_in_cents() -> None:
+    numeric = Numeric(atoms=(4.35,), lows=(4.33,), highs=(4.37,), decimals=2)
+    uniform = np.linspace(0, 0.999, 50)
+    assert set(numeric.decode(np.full(50, 2), uniform)) == {4.33, 4.34, 4.36, 4.37}
 
 
 def test_infinity_falls_into_the_end_bins_and_an_all_missing_column_has_one_code() -> None:

@@ -12,7 +12,15 @@ from math import inf
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
-from rehearsal.generate.codec.tally import PARTS, WHOLE, Group, NumberTally, TextTally, margin
+from rehearsal.generate.codec.tally import (
+    MOST_DECIMALS,
+    PARTS,
+    WHOLE,
+    Group,
+    NumberTally,
+    TextTally,
+    margin,
+)
 
 _ATOM, _REST, _TEXT, _MISSING = "atom", "rest", "text", "missing"
 
@@ -100,9 +108,19 @@ def _slots(counted: DataFrame, limit: int, min_count: int) -> DataFrame:
             F.min(F.when(is_rest & (reached >= 2 * min_count), number)).alias("low_twice"),
             F.max(F.when(is_rest & (n_rest - before >= min_count), number)).alias("high"),
             F.max(F.when(is_rest & (n_rest - before >= 2 * min_count), number)).alias("high_twice"),
-            F.bool_and((number == F.floor(number)) & (F.abs(number) < WHOLE)).alias("whole"),
+            F.max(_decimals(number)).alias("decimals"),
         )
     )
+
+
+def _decimals(number: Column) -> Column:
+    """Return how many decimals a number has; one more than MOST_DECIMALS stands for more."""
+    found = F.when(number.isNull(), F.lit(None).cast("int"))
+    for decimals in range(MOST_DECIMALS + 1):
+        counted = number * F.lit(10.0**decimals)
+        exact = (F.abs(counted) < WHOLE) & (F.rint(counted) / F.lit(10.0**decimals) == number)
+        found = found.when(exact, F.lit(decimals))
+    return found.otherwise(F.lit(MOST_DECIMALS + 1))
 
 
 def _quantile_groups(part: Column) -> Column:
@@ -165,10 +183,11 @@ def _text_tally(rows: Sequence[Row]) -> TextTally:
 def _number_tally(rows: Sequence[Row]) -> NumberTally:
     found = sorted((r for r in rows if r["kind"] != _MISSING), key=lambda row: row["lowest"])
     rest = [row for row in found if row["kind"] == _REST]
+    decimals = max((row["decimals"] for row in found), default=MOST_DECIMALS + 1)
     return NumberTally(
         max((row["n_distinct"] for row in found), default=0),
         len(found) < len(rows),
-        bool(found) and all(row["whole"] for row in found),
+        decimals if decimals <= MOST_DECIMALS else None,
         tuple(row["lowest"] + 0.0 for row in found if row["kind"] == _ATOM),
         tuple(Group(row["lower"], row["upper"], row["n"]) for row in rest),
         (_lowest(rest, "low"), _lowest(rest, "low_twice")),

@@ -36,10 +36,10 @@ def draw_in_order(
     values: dict[str, Floats] = {}
     for name in reversed(upwards):
         high = _cut(bounds[name][1], [highs[other] for other in above[name]], np.fmin)
-        highs[name] = _step(numerics[name], bounds[name], high, np.floor)
+        highs[name] = _step(numerics[name], bounds[name], high)
     for name in upwards:
         low = _cut(bounds[name][0], [values[other] for other in below[name]], np.fmax)
-        low = _step(numerics[name], bounds[name], low, np.ceil)
+        low = -_step(numerics[name], bounds[name], -low)
         values[name] = numerics[name].draw(low, highs[name], rng.random(len(low)))
     return values
 
@@ -51,11 +51,12 @@ def _cut(end: Floats, others: Sequence[Floats], by: Callable[[Floats, Floats], F
     return np.where(np.isnan(end), np.nan, cut)
 
 
-def _step(
-    numeric: Numeric, bounds: tuple[Floats, Floats], end: Floats, to: Callable[[Floats], Floats]
-) -> Floats:
-    # An atom stays what it is, also one between whole numbers that a rule added.
-    return np.where(bounds[0] == bounds[1], end, to(end)) if numeric.whole else end
+def _step(numeric: Numeric, bounds: tuple[Floats, Floats], end: Floats) -> Floats:
+    """Return the last number at or below `end` that has no more decimals than the column has."""
+    if numeric.decimals is None:
+        return end
+    # An atom stays what it is, also one of more decimals that a rule added.
+    return np.where(bounds[0] == bounds[1], end, numeric.of_count(numeric.at_or_below(end)))
 
 
 def drop_denied(

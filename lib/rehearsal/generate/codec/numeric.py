@@ -19,14 +19,15 @@ class Numeric:
     """Codes of one number: 0 = missing, then one per atom, then one per bin.
 
     A bin is [low, high] within what was seen, so that nothing outside of that is ever decoded; its
-    ends are rounded numbers, no row's value (`tally.make_numeric`). `whole` says that every value
-    seen was whole; then bins give whole values only. `nullable` says that some row had no value.
+    ends are rounded numbers, no row's value (`tally.make_numeric`). `decimals` says that no value
+    seen had more of them, 0: all were whole; then bins give no more either. None: up to all that a
+    double has. `nullable` says that some row had no value.
     """
 
     atoms: tuple[float, ...]
     lows: tuple[float, ...]
     highs: tuple[float, ...]
-    whole: bool
+    decimals: int | None
     nullable: bool = True
 
     @property
@@ -94,9 +95,10 @@ class Numeric:
         Values with a code of their own are passed over where the interval has others.
         """
         with np.errstate(invalid="ignore"):
-            drawn = (
-                self._whole(low, high, uniform) if self.whole else self._real(low, high, uniform)
-            )
+            if self.decimals is None:
+                drawn = self._real(low, high, uniform)
+            else:
+                drawn = self._counted(low, high, uniform)
             made: Floats = np.where(low < high, drawn, np.where(low == high, low, np.nan))
         return made
 
@@ -110,20 +112,38 @@ class Numeric:
         kept: Floats = np.where(atoms[at] == drawn, low, drawn)
         return kept
 
-    def _whole(self, low: Floats, high: Floats, uniform: Floats) -> Floats:
-        """Draw the k-th whole number of [low, high] that is no atom; `low` when all are atoms.
+    def _counted(self, low: Floats, high: Floats, uniform: Floats) -> Floats:
+        """Draw the k-th number of [low, high] that is no atom; `low` when all are atoms.
 
-        Below the atom with index i lie (atom - i) whole numbers that are no atoms, counted from a
-        common origin, so that one search finds how many atoms the k-th number has to skip.
+        Numbers are counted in the last decimal. Below the atom with index i lie (atom - i) of them
+        that are no atoms, counted from a common origin, so that one search finds how many atoms
+        the k-th number has to skip.
         """
-        atoms = np.asarray([atom for atom in self.atoms if atom == np.floor(atom)])
+        low, high = self.at_or_below(low), self.at_or_below(high)
+        all_atoms = np.asarray(self.atoms)
+        counted = self.at_or_below(all_atoms)
+        atoms = counted[self.of_count(counted) == all_atoms]
         before = np.searchsorted(atoms, low)
         n_free = high - low + 1 - (np.searchsorted(atoms, high, side="right") - before)
         # The minimum matters where 1 - 2**-53 times a huge count rounds up to the count.
         place = low + np.minimum(np.floor(uniform * n_free), n_free - 1) - before
         skipped = np.searchsorted(atoms - np.arange(len(atoms)), place, side="right")
-        drawn: Floats = np.where(n_free > 0, place + skipped, low)
-        return drawn
+        return self.of_count(np.where(n_free > 0, place + skipped, low))
+
+    def at_or_below(self, values: Floats) -> Floats:
+        """Return the last number at or below each, counted in the last decimal."""
+        near = np.rint(values * self._scale)
+        # 4.35 x 100 falls short of 435, which it is.
+        return np.where(near / self._scale <= values, near, near - 1)
+
+    def of_count(self, counts: Floats) -> Floats:
+        """Return the numbers of counts in the last decimal."""
+        made: Floats = counts / self._scale
+        return made
+
+    @property
+    def _scale(self) -> float:
+        return 10.0 ** (self.decimals or 0)
 
     def label(self, code: int) -> str:
         """Return the value or range a code stands for."""

@@ -183,7 +183,7 @@ def private_numeric(
     if not spans and not atoms and cells.low is not None and cells.high is not None:
         spans = [((cells.low, cells.high), 1.0)]
     lows, highs = _bins(spans, bins)
-    return Numeric(tuple(atoms), tuple(lows), tuple(highs), whole)
+    return Numeric(tuple(atoms), tuple(lows), tuple(highs), 0 if whole else None)
 
 
 def _span(

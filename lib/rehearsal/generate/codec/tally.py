@@ -23,6 +23,7 @@ MAX_POOLED = 1_000
 # A value with as many rows as an eighth of a bin is a spike in it, which drawn values would miss.
 PARTS = 8
 WHOLE = float(1 << 53)
+MOST_DECIMALS = 6
 
 
 class Group(NamedTuple):
@@ -46,7 +47,7 @@ class NumberTally:
     Args:
         n_distinct: different numbers.
         nullable: some row had none.
-        whole: all are whole and exact in a double.
+        decimals: the most that a number has, if they are few (see `decimals_of`).
         atoms: the numbers that get a code of their own, ascending.
         groups: the other numbers in quantile groups, ascending.
         low: the `min_count`-th and the 2 x `min_count`-th lowest of the other numbers; infinite
@@ -56,7 +57,7 @@ class NumberTally:
 
     n_distinct: int
     nullable: bool
-    whole: bool
+    decimals: int | None
     atoms: tuple[float, ...]
     groups: tuple[Group, ...]
     low: tuple[float, float]
@@ -110,12 +111,27 @@ def tally_numbers(
     return NumberTally(
         len(distinct),
         bool(np.isnan(values).any()),
-        bool(len(seen)) and bool(np.all(seen == np.floor(seen)) and np.abs(seen).max() < WHOLE),
+        decimals_of(seen),
         tuple(map(float, distinct[is_atom])),
         tuple(_group(rest[at], n_each[at], min_count) for at in _equal(number)),
         (once[0], twice[0]),
         (twice[1], once[1]),
     )
+
+
+def decimals_of(values: Floats) -> int | None:
+    """Return how many decimals no value exceeds; None: more than MOST_DECIMALS, or no value.
+
+    A value has so many if it is the double nearest to such a number, and counted in the last of
+    them it is exact in a double.
+    """
+    for decimals in range(MOST_DECIMALS + 1) if len(values) else ():
+        scale = 10.0**decimals
+        with np.errstate(over="ignore"):
+            counted = values * scale
+        if np.all(np.abs(counted) < WHOLE) and np.all(np.rint(counted) / scale == values):
+            return decimals
+    return None
 
 
 def margin(min_count: int) -> int:
@@ -160,15 +176,27 @@ def make_numeric(tally: NumberTally, min_count: int, forced: Sequence[float] = (
     atoms = tuple(sorted({*tally.atoms, *(number + 0.0 for number in forced)}))
     parts = _merged(tally.groups, 3 * min_count)
     if sum(group.n for part in parts for group in part) < 4 * min_count:
-        return Numeric(atoms, (), (), tally.whole, tally.nullable)
-    few = margin(min_count)
+        return Numeric(atoms, (), (), tally.decimals, tally.nullable)
+    few, scale = margin(min_count), 10.0 ** (tally.decimals or 0)
+
+    def counted(number: float) -> float:
+        # In the last decimal all numbers are whole, where 4.35 is a little less in a double.
+        return number if tally.decimals is None else float(round(number * scale))
+
     edges = [
-        roundest(nextafter(_reaching(below[::-1], few).upper, inf), _reaching(above, few).lower)
+        roundest(
+            nextafter(counted(_reaching(below[::-1], few).upper), inf),
+            counted(_reaching(above, few).lower),
+        )
         for below, above in pairwise(parts)
     ]
-    ends = [edge - 1 if tally.whole else nextafter(edge, -inf) for edge in edges]
-    lows, highs = (roundest(*tally.low), *edges), (*ends, roundest(*tally.high))
-    return Numeric(atoms, lows, highs, tally.whole, tally.nullable)
+    ends = [nextafter(edge, -inf) if tally.decimals is None else edge - 1 for edge in edges]
+    lowest, highest = (roundest(*map(counted, pair)) for pair in (tally.low, tally.high))
+    lows, highs = (
+        tuple(number / scale for number in numbers)
+        for numbers in ((lowest, *edges), (*ends, highest))
+    )
+    return Numeric(atoms, lows, highs, tally.decimals, tally.nullable)
 
 
 def _merged(groups: Sequence[Group], least: int) -> list[list[Group]]:

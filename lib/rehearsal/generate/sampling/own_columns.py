@@ -75,7 +75,7 @@ def synthetic_id(kind: DataType, run_id: str) -> Column:
 
 
 def _is_whole(column: object) -> bool:
-    return isinstance(column, Continuous) and column.numeric.whole
+    return isinstance(column, Continuous) and column.numeric.decimals == 0
 
 
 def _as_own(name: str, log: StructType, *, whole: bool) -> Column:

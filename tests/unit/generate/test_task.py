@@ -48,12 +48,14 @@ def table(n: int, seed: int) -> pd.DataFrame:
 
 
 CODEC = fit_codec_frame(table(500, 1), fields_of(table(500, 1), ["asked"]), SETTINGS)
+N_CODES = CODEC.sizes[1]
 
 
-def staged(file: Path, n: int, seed: int) -> Part:
-    """Write rows of segments 0 to 4 in turn."""
+def staged(file: Path, n: int, seed: int, broken: int | None = None) -> Part:
+    """Write rows of segments 0 to 4 in turn; one may have codes that the codec has not."""
     segment = np.arange(n) % 5
     codes = CODEC.encode(table(n, seed))
+    codes[segment == broken, 1] = N_CODES
     names = ("segment", *(token.name for token in CODEC.tokens))
     columns = zip(names, [segment, *codes.T], strict=True)
     pq.write_table(pa.table({name: values.astype(np.int32) for name, values in columns}), file)
@@ -66,8 +68,8 @@ def held(tmp_path: Path) -> Bin:
     return staged_bin(tmp_path)
 
 
-def staged_bin(folder: Path) -> Bin:
-    training = staged(folder / "training.parquet", 200, 2)
+def staged_bin(folder: Path, broken: int | None = None) -> Bin:
+    training = staged(folder / "training.parquet", 200, 2, broken)
     return Bin(1, SEGMENTS, training, staged(folder / "validation.parquet", 50, 3), "rows 1")
 
 
@@ -186,6 +188,19 @@ def test_of_another_death_the_whole_bin_is_told_and_no_other_child_is_started(
     assert rows.keys() == SEGMENTS.keys()
     assert {(row["status"], row["reason"]) for row in rows.values()} == {("failed", reason)}
     assert attempts == [[0, 1, 3, 4]]
+
+
+@pytest.mark.usefixtures("in_process")
+def test_codes_the_codec_has_not_cost_their_segment_alone(
+    task: Task, tmp_path: Path, base: bytes
+) -> None:
+    rows = by_position(train_bin(task, base, staged_bin(tmp_path, broken=1)))
+    assert rows.keys() == SEGMENTS.keys()
+    assert rows[1]["status"] == "failed"
+    assert rows[1]["reason"].startswith("IndexError: ")
+    for position in (0, 3, 4):
+        assert rows[position]["status"] == "fitted"
+        assert np.isfinite([rows[position]["base_nats"], rows[position]["adapted_nats"]]).all()
 
 
 @pytest.mark.usefixtures("in_process")

@@ -13,7 +13,7 @@ from rehearsal.generate.codec.encode import Codec
 from rehearsal.generate.models.generator import Fitted, Rows, fit_generator, load_generator
 from rehearsal.generate.models.layout import Floats
 from rehearsal.generate.training.checkpoint import Checkpoint
-from rehearsal.generate.training.child import ChildDied, run_in_child
+from rehearsal.generate.training.child import ChildDied, described, run_in_child
 from rehearsal.generate.training.feed import PetastormFeed, read_rows
 from rehearsal.generate.training.pack import pack, unpack
 from rehearsal.generate.training.progress import reporter
@@ -118,10 +118,11 @@ def pack_fitted(fitted: Fitted) -> bytes:
 def train_bin(task: Task, base: bytes, held: Bin) -> list[dict[str, Any]]:
     """Train what each segment of a bin adds to the generator of all segments.
 
-    A bin whose training was killed, or ran out of time or memory, is trained in halves, and so on,
-    until the one segment that is the reason is alone; only that one is lost, and what the others
-    are given does not depend on it. Another attempt tries it again. Of any other death, such as
-    files that cannot be read, no part of the bin would be spared, and all of it is lost at once.
+    A bin whose training failed, was killed, or ran out of time or memory, is trained in halves, and
+    so on, until the one segment that is the reason is alone; only that one is lost, and what the
+    others are given does not depend on it. Another attempt tries it again. Where training does not
+    even begin, as with files that cannot be read, no part of the bin would be spared, and all of it
+    is lost at once.
 
     Returns:
         Per segment: position, status, reason, weights or None, base_nats, adapted_nats, curve.
@@ -142,16 +143,19 @@ def _train_or_halve(
 ) -> list[dict[str, Any]]:
     arguments = (task, base, held, positions)
     try:
-        result = run_in_child(_train_segments, arguments, task.settings.task_minutes * 60)
+        made = run_in_child(_train_segments, arguments, task.settings.task_minutes * 60)
+        result, perhaps_of_one = unpack(made), True
     except ChildDied as death:
-        if len(positions) == 1 or not death.overtaxed:
-            failed = {"status": "failed", "reason": str(death)[:2000]}
-            return [{"position": position, **failed} for position in positions]
-        middle = len(positions) // 2
-        halves = positions[:middle], positions[middle:]
-        return [row for half in halves for row in _train_or_halve(task, base, held, half)]
-    rows: list[dict[str, Any]] = unpack(result)["rows"]
-    return rows
+        result, perhaps_of_one = {"failed": str(death)}, death.overtaxed
+    if "failed" not in result:
+        rows: list[dict[str, Any]] = result["rows"]
+        return rows
+    if len(positions) == 1 or not perhaps_of_one:
+        failed = {"status": "failed", "reason": result["failed"][:2000]}
+        return [{"position": position, **failed} for position in positions]
+    middle = len(positions) // 2
+    halves = positions[:middle], positions[middle:]
+    return [row for half in halves for row in _train_or_halve(task, base, held, half)]
 
 
 def _train_segments(task: Task, base: bytes, held: Bin, positions: Sequence[int]) -> bytes:
@@ -172,7 +176,10 @@ def _train_segments(task: Task, base: bytes, held: Bin, positions: Sequence[int]
         raise TypeError(f"a {network.kind} takes no adapters")
     seed = derive_seed(task.seed, "adapters", *(held.segments[place] for place in places))
     report = reporter(task.progress, f"bin {held.place}: {len(positions)} segments")
-    fits = fit_adapters(network, training, validation, task.settings, seed, report)
+    try:
+        fits = fit_adapters(network, training, validation, task.settings, seed, report)
+    except Exception as error:  # noqa: BLE001  one segment may be the reason
+        return pack({"failed": described(error)})
     rows = [
         {
             "position": position,

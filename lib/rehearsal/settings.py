@@ -568,7 +568,7 @@ class Private(Strict):
     """Differential privacy of the requests of any one user: who is in the log cannot be told.
 
     Of codec and generator, that is: scores and tables are of real requests and stay inside. The
-    generator is a mixture, and all rows are learnt from: `max_rows` and `context_rows` do not hold,
+    generator is a mixture, and all rows not held out are learnt from: `max_rows` and `context_rows` do not hold,
     and more than `max_total_rows` are refused. Every fit spends the budget again, and what fits on
     the same users spend adds up.
     """
@@ -586,8 +586,8 @@ class Gate(Strict):
     min_pairs: float = Field(0.85, ge=0, le=1, description="likeness of pairs of columns")
     min_utility: float = Field(0.85, ge=0, le=1, description="TSTR as a share of TRTR")
     max_dcr_share: float = Field(0.55, ge=0.5, le=1, description="rows nearer to training rows")
-    max_nndr_gap: float = Field(0.1, ge=0, le=1, description="NNDR below that of real rows")
-    max_exact: float = Field(0.01, ge=0, le=1, description="copies beyond those real rows have")
+    max_nndr_gap: float = Field(0.1, ge=0, le=1, description="NNDR lower beside training rows")
+    max_exact: float = Field(0.01, ge=0, le=1, description="copies of training rows")
     max_membership: float = Field(0.15, ge=0, le=1, description="advantage of the best attack")
     min_rows: int = Field(40, ge=10, description="held-out rows to judge a segment by itself")
 

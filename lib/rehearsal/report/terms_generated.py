@@ -47,14 +47,15 @@ GATE_SCORES = {
         "share", "0.5 = no memory, 1 = always", _SAFER, (by.PLATZER,),
     )),
     "nndr_gap": GateScore("NNDR gap", "max_nndr_gap", Term(
-        "Nearest neighbour distance ratio, the nearest ÷ the second-nearest row learnt from: mean "
-        "of held-out rows - mean of synthetic rows.",
-        "none", "-1 to 1; 0 or less = no nearer than real rows", _SAFER, (by.ZHAO,),
+        "Nearest neighbour distance ratio of a synthetic row: the nearest ÷ the second-nearest real "
+        "row. What it lacks to 1 where the nearest was learnt from, less the same where it was held "
+        "out, for as many of either.",
+        "none", "0 = no memory, 1 = all rows sit on ones learnt from", _SAFER, (by.ZHAO,),
     )),
     "exact": GateScore("exact copies", "max_exact", Term(
-        "Share of synthetic rows that equal a row learnt from in every column, less that of "
-        "held-out rows.",
-        "share", "-1 to 1; 0 or less = no more than real rows", _SAFER, (by.HERE,),
+        "Share of synthetic rows that equal a row learnt from in every column, less the share that "
+        "equals a held-out one, for as many of either.",
+        "share", "0 = no more than by chance, 1 = all are copies", _SAFER, (by.HERE,),
     )),
     "membership": GateScore("membership advantage", "max_membership", Term(
         "True less false positive rate of the best attack that guesses from the generator whether "

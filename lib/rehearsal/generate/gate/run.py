@@ -51,7 +51,7 @@ def judged_rows(rows: DataFrame, codec: Codec, judged_as: Mapping[str, str]) -> 
     are of the same segments in the same proportions.
 
     Args:
-        rows: `training_rows`.
+        rows: of all segments, with `segment_id` and `part`.
         codec: of the run.
         judged_as: drifting segment -> itself, or TOGETHER where its held-out rows are few. What
             is judged together is judged on the rows of all of them.

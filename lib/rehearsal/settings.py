@@ -568,9 +568,9 @@ class Private(Strict):
     """Differential privacy of the requests of any one user: who is in the log cannot be told.
 
     Of codec and generator, that is: scores and tables are of real requests and stay inside. The
-    generator is a mixture, and all rows not held out are learnt from: `max_rows` and `context_rows` do not hold,
-    and more than `max_total_rows` are refused. Every fit spends the budget again, and what fits on
-    the same users spend adds up.
+    generator is a mixture, and all rows not held out are learnt from: `max_rows` and `context_rows`
+    do not hold, and more than `max_total_rows` are refused. Every fit spends the budget again, and
+    what fits on the same users spend adds up.
     """
 
     epsilon: Positive = Field(description="the budget of one fit; 1 to 10 are common")

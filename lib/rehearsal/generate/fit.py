@@ -122,7 +122,7 @@ def _base_row(prepared: Prepared, trained: Trained) -> Row:
         "validation_nats": _known(best.get("validation_nats")),
         "kl_nats": best.get("kl_nats"),
         "device": base.get("device"),
-        "curves": [{k: _known(v) for k, v in point.items()} for point in base.get("curve", [])],
+        "curves": _curve(base.get("curve", [])),
         "source_version": source_version(prepared.spark, prepared.settings.requests),
         "fingerprint": trained.snapshot.fingerprint,
         "epsilon": budget.epsilon if budget else None,
@@ -131,6 +131,10 @@ def _base_row(prepared: Prepared, trained: Trained) -> Row:
         "profiles_json": prepared.axes.to_json(),
         "weights": base.get("weights"),
     }
+
+
+def _curve(points: Sequence[Row]) -> list[Row]:
+    return [{name: _known(value) for name, value in point.items()} for point in points]
 
 
 def _known(value: float | None) -> float | None:
@@ -178,7 +182,7 @@ def _training_told(prepared: Prepared, trained: Trained, share: Share, added: Ro
         "base_nats": added["base_nats"],
         "validation_nats": added["adapted_nats"] if gained else added["base_nats"],
         "device": trained.base.get("device"),
-        "curves": added["curve"],
+        "curves": _curve(added["curve"]),
         "weights": added["weights"],
     }
 

@@ -47,9 +47,9 @@ GATE_SCORES = {
         "share", "0.5 = no memory, 1 = always", _SAFER, (by.PLATZER,),
     )),
     "nndr_gap": GateScore("NNDR gap", "max_nndr_gap", Term(
-        "Nearest neighbour distance ratio of a synthetic row: the nearest ÷ the second-nearest real "
-        "row. What it lacks to 1 where the nearest was learnt from, less the same where it was held "
-        "out, for as many of either.",
+        "Nearest neighbour distance ratio of a synthetic row: the nearest ÷ the second-nearest "
+        "real row. What it lacks to 1 where the nearest was learnt from, less the same where it "
+        "was held out, for as many of either.",
         "none", "0 = no memory, 1 = all rows sit on ones learnt from", _SAFER, (by.ZHAO,),
     )),
     "exact": GateScore("exact copies", "max_exact", Term(

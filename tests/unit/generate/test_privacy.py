@@ -210,7 +210,7 @@ def test_numbers_become_atoms_and_bins_that_end_at_the_grid_not_at_a_value() -> 
     values = np.concatenate([np.zeros(3000), rng.uniform(100.3, 199.7, 20_000), [1e9]])
     numeric = private_numeric(values, Cells(), 8, Release(10.0, 60.0, rng))
     assert numeric.atoms == (0.0,)
-    assert not numeric.whole
+    assert numeric.decimals is None
     assert 2 <= len(numeric.lows) <= 8
     ends = {Cells().ends(float(cell))[0] for cell in Cells().at(values)}
     assert set(numeric.lows) <= ends
@@ -224,7 +224,7 @@ def test_whole_numbers_stay_whole_though_one_row_is_not() -> None:
     values = np.concatenate([rng.integers(20, 60, 30_000).astype(float), [33.5]])
     numeric = private_numeric(values, Cells(), 8, Release(10.0, 2000.0, rng))
     drawn = numeric.decode(np.arange(numeric.size).repeat(50), rng.random(50 * numeric.size))
-    assert numeric.whole
+    assert numeric.decimals == 0
     assert (drawn[~np.isnan(drawn)] % 1 == 0).all()
 
 

@@ -273,6 +273,19 @@ def test_averaged_weights_follow_those_trained_by_a_hundredth_each_step(
     torch.testing.assert_close(averaged, 0.99 * old + 0.01 * own)
 
 
+def test_the_critic_learns_alone_first_and_the_generator_from_the_first_epoch_on_however_small(
+    start: ConditionalVAE,
+) -> None:
+    few = MemoryFeed(rows(80, 1), 80)
+    duel = Duel(gan.load(LAYOUT, start.to_bytes()).network, SETTINGS, 80, 3)
+    knows_nothing = duel.critic.table.detach().clone()
+    duel.warm_up(few)
+    assert torch.equal(start.decoder.out, duel.network.decoder.out)
+    assert not torch.equal(knows_nothing, duel.critic.table)
+    duel.epoch(few, 1)
+    assert not torch.equal(start.decoder.out, duel.network.decoder.out)
+
+
 def test_each_of_several_processes_draws_noise_of_its_own(
     start: ConditionalVAE, monkeypatch: pytest.MonkeyPatch
 ) -> None:

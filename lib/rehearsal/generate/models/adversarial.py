@@ -18,7 +18,8 @@ from rehearsal.settings import Generator as Settings
 
 PACK_ROWS = 4
 PACKS = 64
-# Steps in which only the critic learns, so that the generator never follows one that knows nothing.
+# Steps or more in which only the critic learns, so that the generator never follows one that knows
+# nothing.
 CRITIC_ALONE = 100
 PENALTY = 0.01
 # The highest learning rates, of the generator and of the critic, as shares of the setting.
@@ -31,6 +32,11 @@ AVERAGED = 0.99
 def step_rows(n_rows: int) -> int:
     """Return how many rows a step has, of so many in all: a tenth of few, or PACKS packs."""
     return max(2 * PACK_ROWS, min(PACKS * PACK_ROWS, n_rows // 10))
+
+
+def steps_of_epoch(n_rows: int) -> int:
+    """Return how many steps an epoch of so many rows has."""
+    return max(1, -(-n_rows // step_rows(n_rows)))
 
 
 class Duel:
@@ -72,11 +78,20 @@ class Duel:
         self._critic_optimiser = torch.optim.Adam(
             self.critic.parameters(), lr=rates[1], betas=BETAS
         )
-        self._step_rows = step_rows(n_rows)
-        self._steps = 0
+        self._n_rows = n_rows
 
-    def epoch(self, feed: Feed, number: int) -> float:
+    def warm_up(self, feed: Feed) -> None:
+        """Train the critic alone, in whole epochs."""
+        for number in range(-(-CRITIC_ALONE // steps_of_epoch(self._n_rows))):
+            self.epoch(feed, -1 - number, critic_alone=True)
+
+    def epoch(self, feed: Feed, number: int, *, critic_alone: bool = False) -> float:
         """Train on every row once; return ln 2 - the critic's loss, in nats per pack.
+
+        Args:
+            feed: training rows of this process.
+            number: of the epoch; decides the order of rows.
+            critic_alone: leave the generator as it is.
 
         Raises:
             ArithmeticError: the loss is no longer finite.
@@ -84,13 +99,14 @@ class Duel:
         profiles = torch.tensor(feed.profiles, dtype=torch.float).to(self.device)
         batches = rebatched(
             feed.epoch(derive_seed(self.seed, "epoch", number)),
-            max(1, self._step_rows // n_processes()),
+            max(1, step_rows(self._n_rows) // n_processes()),
         )
         total, n = 0.0, 0
         for batch, n_rows in steps(batches):
             rows = torch.from_numpy(packed(batch, PACK_ROWS, self.network.layout.n_conditions))
             share = len(batch) / n_rows
-            total += self._step(rows.to(self.device), profiles, share) * len(batch)
+            loss = self._step(rows.to(self.device), profiles, share, critic_alone)
+            total += loss * len(batch)
             n += len(batch)
         sums = summed(torch.tensor([total, n], dtype=torch.float64))
         loss = float(sums[0] / sums[1])
@@ -98,23 +114,24 @@ class Duel:
             raise ArithmeticError(f"the critic's loss is {loss}; lower generator.learning_rate")
         return math.log(2) - loss
 
-    def _step(self, rows: Tensor, profiles: Tensor, share: float) -> float:
+    def _step(self, rows: Tensor, profiles: Tensor, share: float, critic_alone: bool) -> float:
         """Train on packs, shape (packs, size, 1 + columns), this process's share of the step."""
-        self._steps += 1
         self._critic_optimiser.zero_grad()
         self._generator_optimiser.zero_grad()
         loss = 0.0
         if rows.shape[0]:
-            loss = self._backward(rows.flatten(0, 1), profiles, rows.shape[1], share)
+            loss = self._backward(rows.flatten(0, 1), profiles, rows.shape[1], share, critic_alone)
         self._update(self._critic_optimiser, list(self.critic.parameters()))
-        if self._steps > CRITIC_ALONE:
+        if not critic_alone:
             self._update(self._generator_optimiser, self._own)
             with torch.no_grad():
                 for own, averaged in zip(self._own, self._averaged, strict=True):
                     averaged.lerp_(own, 1 - AVERAGED)
         return loss
 
-    def _backward(self, rows: Tensor, profiles: Tensor, size: int, share: float) -> float:
+    def _backward(
+        self, rows: Tensor, profiles: Tensor, size: int, share: float, critic_alone: bool
+    ) -> float:
         tokens, described = rows[:, 1:], self.network.scaled(profiles[rows[:, 0]])
         drawn, context = self._draw(tokens[:, : self.network.layout.n_conditions], described)
         real, real_first, _ = self.critic.judge(tokens, described, size)
@@ -122,7 +139,7 @@ class Duel:
         loss = softplus(fake - real).mean()
         penalty = self.critic.penalty(real, real_first) + self.critic.penalty(fake, fake_first)
         (share * (loss + PENALTY / 2 * penalty / len(real))).backward()  # type: ignore[no-untyped-call]
-        if self._steps > CRITIC_ALONE:
+        if not critic_alone:
             with torch.no_grad():
                 without = self.critic.without_each(features)
                 gains = softplus(real[:, None] - without) - softplus(real - fake)[:, None]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rehearsal.generate.models import vae
-from rehearsal.generate.models.adversarial import Duel, step_rows
+from rehearsal.generate.models.adversarial import Duel, steps_of_epoch
 from rehearsal.generate.models.divergence import pair_divergence
 from rehearsal.generate.models.generator import (
     Checkpoint,
@@ -137,6 +137,7 @@ def oppose(
     most_learnt = CLEAR_OF_GATE * settings.gate.max_membership
     curve: list[Point] = []
     weights = _copy(network)
+    duel.warm_up(feed)
     for number in range(n_before, n_before + 1 + adversarial_epochs(settings, n_rows)):
         told_apart = duel.epoch(feed, number) if curve else 0.0
         curve.append(_point(number, told_apart, duel.averaged, members, validation, seed))
@@ -173,8 +174,7 @@ def _point(
 def adversarial_epochs(settings: Settings, n_rows: int) -> int:
     """Return how many epochs are trained against a critic, at most."""
     share = max(1, math.floor(ADVERSARIAL_SHARE * settings.max_epochs))
-    per_epoch = max(1, -(-n_rows // step_rows(n_rows)))
-    return min(share, max(1, -(-ADVERSARIAL_STEPS // per_epoch)))
+    return min(share, max(1, -(-ADVERSARIAL_STEPS // steps_of_epoch(n_rows))))
 
 
 def _copy(network: ConditionalVAE) -> dict[str, Tensor]:

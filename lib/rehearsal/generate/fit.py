@@ -57,11 +57,11 @@ class Outcome:
         if not self.synthesizers:
             return "no segment drifts: nothing to fit"
         base, *segments = self.synthesizers
-        if base["status"] != "fitted":
-            return f"the generator of all segments failed: {base['reason']}{self._lost}"
+        failed = base["status"] != "fitted"
+        why = f"the generator of all segments failed: {base['reason']}; " if failed else ""
         counts = Counter(row["served_by"] for row in segments)
         told = ", ".join(f"{counts[name]} {says}" for name, says in _SAYS.items() if counts[name])
-        return f"{len(segments)} drifting segments: {told}{self._lost}"
+        return f"{why}{len(segments)} drifting segments: {told}{self._lost}"
 
     @property
     def _lost(self) -> str:

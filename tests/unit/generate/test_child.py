@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 
+from rehearsal.errors import ModelError
 from rehearsal.generate.training import child as child_module
-from rehearsal.generate.training.child import ChildDied, described, run_in_child
+from rehearsal.generate.training.child import ChildDied, described, reason_of, run_in_child
 
 MB = 1_000_000
 WAYS_OUT = (
@@ -228,3 +229,9 @@ def test_a_process_is_forked_until_torch_and_threads_meet_in_it(
     finally:
         done.set()
         other.join()
+
+
+def test_a_reason_names_what_failed_and_no_secret() -> None:
+    assert reason_of(ModelError("damaged: s3a://key:secret@bucket/x")) == "damaged: s3a://bucket/x"
+    assert reason_of(OSError("https://token@host/x?sig=1")) == "OSError: https://host/x"
+    assert WAYS_OUT in reason_of(MemoryError())

@@ -1,11 +1,12 @@
-"""What step 5 tells of a training: the epoch whose weights are kept."""
+"""What step 5 tells: the epoch whose weights are kept, and who serves in one line."""
 
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 
-from rehearsal.generate.fit import _training_told
+from rehearsal.generate.fit import Outcome, _training_told
 from rehearsal.settings import Generator
 
 LOSSES = (9.3, 9.1, 9.2)
@@ -25,3 +26,12 @@ def test_a_segments_best_epoch_is_the_one_its_weights_are_of_if_any_are_kept(
     share = SimpleNamespace(n_learnt=300)
     told = _training_told(prepared, trained, share, added)
     assert (told["best_epoch"], told["n_epochs"]) == (kept, 3)
+
+
+def test_a_step_whose_training_failed_tells_who_serves_all_the_same() -> None:
+    base = {"status": "failed", "reason": "killed by signal 9"}
+    rows = [base, {"served_by": "serving"}, {"served_by": "resampled"}, {"served_by": "serving"}]
+    assert Outcome(rows, pd.DataFrame(), []).summary == (
+        "the generator of all segments failed: killed by signal 9; 3 drifting segments: 2 by the "
+        "generator of an earlier run, 1 by logged requests again: no generator passed its gate"
+    )

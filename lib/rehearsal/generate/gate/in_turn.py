@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rehearsal.errors import ModelError, RehearsalError, without_secrets
+from rehearsal.errors import ModelError
 from rehearsal.generate.codec.encode import Codec
 from rehearsal.generate.codec.redate import redated
 from rehearsal.generate.gate.candidates import SERVING, Candidate, with_instants, with_seconds
 from rehearsal.generate.gate.judge import Ends, ends_of_scale, judge
 from rehearsal.generate.gate.verdict import CRITERIA
-from rehearsal.generate.training.child import described
+from rehearsal.generate.training.child import reason_of
 from rehearsal.generate.training.pack import pack
 from rehearsal.generate.training.stage import TEST, TRAINING
 from rehearsal.seeds import derive_seed
@@ -116,7 +116,7 @@ def _judged_or_told(bench: Bench, candidate: Candidate, real: Real) -> pd.DataFr
     try:
         return _judged(bench, candidate, real)
     except Exception as error:  # noqa: BLE001  one candidate must not take the others down
-        return refused_rows(str(error) if isinstance(error, RehearsalError) else described(error))
+        return refused_rows(reason_of(error))
 
 
 def refused_rows(why: str) -> pd.DataFrame:
@@ -126,7 +126,7 @@ def refused_rows(why: str) -> pd.DataFrame:
             "score": criterion.name,
             "direction": criterion.direction,
             "passed": False,
-            "note": f"Not judged: {without_secrets(why)}"[:_LONGEST_NOTE],
+            "note": f"Not judged: {why}"[:_LONGEST_NOTE],
         }
         for criterion in CRITERIA
     ]

@@ -109,6 +109,12 @@ def described(error: Exception) -> str:
     return f"out of memory ({told}); {_MORE_MEMORY}" if _wants_memory(error) else told
 
 
+def reason_of(error: Exception) -> str:
+    """Return why something failed, as tables tell it: an error of ours says so itself."""
+    told = str(error) if isinstance(error, RehearsalError) else described(error)
+    return without_secrets(told)[:_LONGEST_REASON]
+
+
 def _named(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:_LONGEST_REASON].removesuffix(": ")
 

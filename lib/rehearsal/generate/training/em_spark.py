@@ -19,6 +19,7 @@ from rehearsal.generate.models.generator import Fitted, Report, Rows, silent
 from rehearsal.generate.models.layout import Codes, Floats, Layout
 from rehearsal.generate.models.mixture import fit_source
 from rehearsal.generate.training.checkpoint import Checkpoint
+from rehearsal.generate.training.child import reason_of
 from rehearsal.generate.training.feed import read_rows
 from rehearsal.generate.training.pack import unpack
 from rehearsal.generate.training.progress import reporter
@@ -55,7 +56,7 @@ def train_mixture(
     try:
         found: dict[str, Any] = unpack(Checkpoint(task.checkpoints, key).once("all", fit))
     except Exception as error:  # noqa: BLE001  a training that fails is an outcome, as in a task
-        return {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:2000]}
+        return {"status": "failed", "reason": reason_of(error)}
     return found
 
 

@@ -15,8 +15,7 @@ from pyspark.resource import (
 )
 from pyspark.sql import DataFrame, SparkSession
 
-from rehearsal.errors import RehearsalError, without_secrets
-from rehearsal.generate.training.child import described
+from rehearsal.generate.training.child import reason_of
 from rehearsal.generate.training.pack import pack, unpack
 from rehearsal.generate.training.stage import TRAINING, VALIDATION, Snapshot
 from rehearsal.generate.training.task import Bin, Task, train_all, train_bin
@@ -113,8 +112,7 @@ def _outcome(training: Callable[[int], dict[str, Any]], number: int) -> dict[str
     try:
         return training(number)
     except Exception as error:  # noqa: BLE001  one training must not take the others down
-        told = str(error) if isinstance(error, RehearsalError) else described(error)
-        return {"status": "failed", "reason": without_secrets(told)[:2000]}
+        return {"status": "failed", "reason": reason_of(error)}
 
 
 def _on_gpus(tasks: DataFrame, worker: Worker) -> DataFrame:

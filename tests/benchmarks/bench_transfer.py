@@ -1,4 +1,4 @@
-"""Held-out NLL by segment size: from scratch, global, global + adapter, full fine-tune.
+"""Held-out NLL by segment size: from scratch, global, global + adapter.
 
 A synthetic truth of many segments: columns depend on earlier ones, on the segment's profile, and on
 a part of the segment's own that no profile tells. Its own NLL is the limit no model can pass.
@@ -25,7 +25,6 @@ from rehearsal.settings import Generator
 # Rows of a segment, and how many segments of that size.
 SIZES = {30: 4, 50: 4, 100: 4, 300: 4, 1_000: 2, 3_000: 1, 10_000: 1, 30_000: 1}
 CONTEXT_SEGMENTS, CONTEXT_ROWS, TEST_ROWS, N_PROFILE = 24, 500, 1000, 4
-FULL_FROM = 20_000
 LAYOUT = Layout((4, 8, 6, 10, 5, 8, 12, 6, 9), 1, N_PROFILE)
 
 
@@ -106,14 +105,9 @@ def of_segment(rows: Rows, place: int) -> Rows:
     return Rows(rows.codes[own], np.zeros(own.sum(), dtype=np.int64), profiles)
 
 
-def fit(
-    training: Rows,
-    validation: Rows,
-    settings: Generator,
-    start: vae.ConditionalVAE | None = None,
-) -> vae.ConditionalVAE:
+def fit(training: Rows, validation: Rows, settings: Generator) -> vae.ConditionalVAE:
     feed = MemoryFeed(training, settings.batch_rows)
-    return vae.fit(feed, validation, LAYOUT, settings, 1, start, silent).generator
+    return vae.fit(feed, validation, LAYOUT, settings, 1, silent).generator
 
 
 def nats(network: vae.ConditionalVAE, rows: Rows) -> float:
@@ -145,13 +139,13 @@ def measure(world: World, settings: Generator) -> None:
     table: dict[int, list[list[float]]] = {}
     for place, size in enumerate(world.size_of):
         table.setdefault(size, []).append(_judge(world, settings, base, adapters[place], place))
-    print("rows    truth  scratch (CPU-s)   global  adapter (kept)   full (CPU-s)")
+    print("rows    truth  scratch (CPU-s)   global  adapter (kept)")
     for size, lines in table.items():
         n = len(lines)
-        true, own, own_s, of_all, adapted, kept, full, full_s = np.mean(lines, axis=0)
+        true, own, own_s, of_all, adapted, kept = np.mean(lines, axis=0)
         print(
             f"{size:6d} {true:6.3f}   {own:6.3f} ({own_s:5.1f})   {of_all:6.3f}   {adapted:6.3f} "
-            f"({kept * n:.0f} of {n})      {full:6.3f} ({full_s:.1f})"
+            f"({kept * n:.0f} of {n})"
         )
 
 
@@ -166,12 +160,7 @@ def _judge(
     own_s = clock.lap()
     data = adapter.data
     adapted = nats(base if data is None else with_adapter(base, data), test)
-    full, full_s = np.nan, np.nan
-    if world.size_of[place] >= FULL_FROM:
-        clock.lap()
-        full = nats(fit(*parts, settings, base), test)
-        full_s = clock.lap()
-    return [true, own, own_s, nats(base, test), adapted, data is not None, full, full_s]
+    return [true, own, own_s, nats(base, test), adapted, data is not None]
 
 
 def measure_at_once(n: int, rows: int, settings: Generator) -> None:

@@ -560,6 +560,12 @@ class Implied(Strict):
             raise ValueError(f"'column' and 'then' are both {self.column!r}")
         return self
 
+    @property
+    def category(self) -> str:
+        """The value as a category: a boolean is the one that its text is."""
+        truth = isinstance(self.value_is, bool)
+        return str(self.value_is).lower() if truth else str(self.value_is)
+
 
 Constraint = Annotated[AtMost | Implied, Field(discriminator="kind")]
 
@@ -666,10 +672,7 @@ class Generator(Strict):
         implied: dict[tuple[str, str, str], float] = {}
         for rule in self.constraints:
             if isinstance(rule, Implied):
-                # A boolean is the category that its text is.
-                truth = isinstance(rule.value_is, bool)
-                when = str(rule.value_is).lower() if truth else str(rule.value_is)
-                key = (rule.column, when, rule.then)
+                key = (rule.column, rule.category, rule.then)
                 if implied.setdefault(key, rule.value) != rule.value:
                     raise ValueError(
                         f"constraints: where {rule.column} is {rule.value_is!r}, {rule.then} "

@@ -64,12 +64,16 @@ def read_history(
         .where((F.col("rank") == 1) & (F.col("kept") != RESAMPLED))
         .select("segment_id", "run_id", "kept", "fresh_version", "serving_version")
     )
-    return History(number, _predecessors(store, last, profiles))
+    # Bounded: a row per drifting segment.
+    return History(number, _predecessors(store, synthesizers, last.collect(), profiles))
 
 
-def _predecessors(store: Store, last: DataFrame, profiles: pd.DataFrame) -> dict[str, Predecessor]:
-    synthesizers = store.read(SYNTHESIZERS)
-    places = F.broadcast(last.select("segment_id", "run_id"))
+def _predecessors(
+    store: Store, synthesizers: DataFrame, last: Sequence[Row], profiles: pd.DataFrame
+) -> dict[str, Predecessor]:
+    names = [(place["segment_id"], place["run_id"]) for place in last]
+    schema = "segment_id string, run_id string"
+    places = F.broadcast(synthesizers.sparkSession.createDataFrame(names, schema))
     # Bounded: a row per drifting segment, and one generator per run they come from.
     held = synthesizers.join(places, ["segment_id", "run_id"]).collect()
     rows = {row["segment_id"]: row.asDict() for row in held}
@@ -79,7 +83,7 @@ def _predecessors(store: Store, last: DataFrame, profiles: pd.DataFrame) -> dict
     shown, described = _effects(store, places), effect_sizes(profiles)
     asked = store.settings.generator.private
     found = {}
-    for place in last.collect():
+    for place in last:
         segment = place["segment_id"]
         row = rows.get(segment, {})
         version = place["fresh_version" if place["kept"] == FRESH else "serving_version"]

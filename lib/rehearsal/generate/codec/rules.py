@@ -188,7 +188,7 @@ def _implication(
         else:
             when = float(when)
     elif isinstance(when, bool):
-        when = str(when).lower()
+        when = rule.category
     elif not isinstance(when, str):
         faults.append(f"  {key}.is: {rule.column!r} holds categories; put {when!r} in quotes")
     return Implication(rule.column, when, rule.then, rule.value)

@@ -25,12 +25,11 @@ from rehearsal.generate.models.generator import (
 )
 from rehearsal.generate.models.layout import Codes, Floats, Layout
 from rehearsal.generate.models.loop import (
-    CLEAR_OF_GATE,
     EVALUATED_ROWS,
-    best_of,
     held_out,
     learnt_by_heart,
 )
+from rehearsal.generate.models.membership import best_of, most_learnt
 from rehearsal.generate.models.parallel import is_leader, summed
 from rehearsal.generate.models.schedule import rebatched
 from rehearsal.generate.models.vae import ConditionalVAE
@@ -134,7 +133,6 @@ def oppose(
     n_rows = int(summed(torch.tensor(feed.n_rows)))
     duel = Duel(network.to(device), settings, n_rows, derive_seed(seed, "adversarial"))
     members = _some_rows(feed, network.layout, seed)
-    most_learnt = CLEAR_OF_GATE * settings.gate.max_membership
     curve: list[Point] = []
     weights = _copy(network)
     duel.warm_up(feed)
@@ -143,7 +141,7 @@ def oppose(
         curve.append(_point(number, told_apart, duel.averaged, members, validation, seed))
         if is_leader():
             report(curve[-1])
-        best = best_of(curve, most_learnt)
+        best = best_of(curve, most_learnt(settings))
         if best is curve[-1]:
             weights = _copy(duel.averaged)
         elif number - best.epoch >= settings.patience:

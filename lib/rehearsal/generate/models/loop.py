@@ -6,7 +6,7 @@ Imports torch.
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from rehearsal.errors import ModelError
 from rehearsal.generate.models.generator import Checkpoint, Feed, Point, Report, Rows
 from rehearsal.generate.models.layout import Codes, Floats
-from rehearsal.generate.models.membership import membership_advantage
+from rehearsal.generate.models.membership import best_of, membership_advantage, most_learnt
 from rehearsal.generate.models.parallel import (
     is_leader,
     n_processes,
@@ -31,8 +31,6 @@ from rehearsal.settings import Generator as Settings
 
 WEIGHT_DECAY = 0.01
 EVALUATED_ROWS = 4096
-# The gate measures again, on other rows and with an error.
-CLEAR_OF_GATE = 0.67
 AVERAGED = 0.995
 
 
@@ -242,21 +240,6 @@ def learnt_by_heart(
     return float(summed(own) / n_processes())
 
 
-def best_of(curve: Sequence[Point], most_learnt: float) -> Point:
-    """Return the epoch with the lowest validation loss of those that learnt no row by heart.
-
-    Where all did, the one that did least.
-
-    Args:
-        curve: one epoch or more.
-        most_learnt: membership advantage up to which weights may be kept.
-    """
-    allowed = [point for point in curve if not point.membership > most_learnt]
-    if allowed:
-        return min(allowed, key=lambda point: point.validation_nats)
-    return min(curve, key=lambda point: point.membership)
-
-
 def train(
     network: Network,
     feed: Feed,
@@ -281,9 +264,8 @@ def train(
         ArithmeticError: the loss is no longer finite.
     """
     n_rows = int(summed(torch.tensor(feed.n_rows)))
-    most_learnt = CLEAR_OF_GATE * settings.gate.max_membership
     training = Training(
-        network, settings.learning_rate, Schedule.of(settings, n_rows), seed, most_learnt
+        network, settings.learning_rate, Schedule.of(settings, n_rows), seed, most_learnt(settings)
     )
     kept = checkpoint.load() if checkpoint is not None else None
     if kept is not None:

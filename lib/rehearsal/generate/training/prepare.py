@@ -168,14 +168,13 @@ class Prepared:
         # Noise is drawn, and budget spent, anew only where the codec itself may differ.
         known = self.settings.generator.model_dump_json(exclude={"gate"})
         key = short_hash("private codec", rows, known, self.fields, keep, self.seed)
-        checkpoint = Checkpoint(self.checkpoints, key) if self.checkpoints else None
-        kept = checkpoint.finished("codec") if checkpoint else None
-        if kept is not None:
-            return Codec.from_json(kept.decode())
-        made = fit_private_codec(frame, self.fields, self.settings.generator, budget, keep)
-        if checkpoint:
-            checkpoint.finish("codec", made.to_json().encode())
-        return made
+
+        def fit() -> bytes:
+            made = fit_private_codec(frame, self.fields, self.settings.generator, budget, keep)
+            return made.to_json().encode()
+
+        kept = Checkpoint(self.checkpoints, key).once("codec", fit) if self.checkpoints else fit()
+        return Codec.from_json(kept.decode())
 
     @property
     def sound_rows(self) -> DataFrame:

@@ -13,7 +13,7 @@ from rehearsal.generate.codec.encode import Codec
 from rehearsal.generate.models.generator import Fitted, Rows, fit_generator, load_generator
 from rehearsal.generate.models.layout import Floats
 from rehearsal.generate.training.checkpoint import Checkpoint
-from rehearsal.generate.training.child import ChildDied, described, run_in_child
+from rehearsal.generate.training.child import ChildDied, reason_of, run_in_child
 from rehearsal.generate.training.feed import PetastormFeed, read_rows
 from rehearsal.generate.training.pack import pack, unpack
 from rehearsal.generate.training.progress import reporter
@@ -89,7 +89,7 @@ def train_share(
         task: what is trained.
         training: rows of all processes.
         validation: rows held out, read by all.
-        key: names what is kept for a later attempt; empty: nothing is kept.
+        key: names what is kept for a later attempt.
         shard: (rank, of): which of so many processes that train together this is.
     """
     start_torch()
@@ -100,7 +100,7 @@ def train_share(
     fitted = fit_generator(
         task.kind, feed, held_out, layout, settings, derive_seed(task.seed, "all"),
         report=reporter(task.progress, "all segments"),
-        checkpoint=Checkpoint(task.checkpoints, key) if key else None,
+        checkpoint=Checkpoint(task.checkpoints, key),
     )  # fmt: skip
     return pack_fitted(fitted)
 
@@ -151,7 +151,7 @@ def _train_or_halve(
         rows: list[dict[str, Any]] = result["rows"]
         return rows
     if len(positions) == 1 or not perhaps_of_one:
-        failed = {"status": "failed", "reason": result["failed"][:2000]}
+        failed = {"status": "failed", "reason": result["failed"]}
         return [{"position": position, **failed} for position in positions]
     middle = len(positions) // 2
     halves = positions[:middle], positions[middle:]
@@ -179,7 +179,7 @@ def _train_segments(task: Task, base: bytes, held: Bin, positions: Sequence[int]
     try:
         fits = fit_adapters(network, training, validation, task.settings, seed, report)
     except Exception as error:  # noqa: BLE001  one segment may be the reason
-        return pack({"failed": described(error)})
+        return pack({"failed": reason_of(error)})
     rows = [
         {
             "position": position,
